@@ -1,0 +1,1 @@
+"""How users' code is run: kernels and, later, jobs; always outside the web process."""

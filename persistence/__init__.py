@@ -1,0 +1,1 @@
+"""Where things are kept: tables, repositories, stores, the event bus, the bundled PostgreSQL."""

@@ -1,0 +1,1 @@
+"""What a field does: adapters from a field's arguments to use-cases and dataloaders."""

@@ -1,0 +1,1 @@
+"""The process: settings, composition root, ASGI application, routes, pages, command line."""

@@ -1,0 +1,1 @@
+"""How predictions are computed: formats, replica processes, the batcher inside them."""

@@ -1,0 +1,1 @@
+"""Tests in layers: unit, integration, api, wire, e2e."""

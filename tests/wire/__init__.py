@@ -1,0 +1,1 @@
+"""Tests: wire layer."""
