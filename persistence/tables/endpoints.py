@@ -1,0 +1,48 @@
+"""Rows of inference endpoints and of the versions that take their traffic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tortoise import fields
+from tortoise.indexes import Index
+from tortoise.models import Model
+
+
+class EndpointRow(Model):
+    """A name that answers predictions. `host` names the server process whose replicas serve it while it runs."""
+
+    id = fields.UUIDField(primary_key=True)
+    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
+    owner = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.RESTRICT, related_name=False)
+    name = fields.CharField(max_length=128)
+    status = fields.CharField(max_length=16)
+    status_reason = fields.TextField(null=True)
+    replicas = fields.IntField()
+    config: fields.JSONField[dict[str, Any]] = fields.JSONField()
+    port = fields.IntField(null=True)
+    host = fields.CharField(max_length=64, null=True)
+    created_at = fields.DatetimeField()
+    updated_at = fields.DatetimeField()
+
+    class Meta:
+        table = "endpoints"
+        unique_together = (("workspace", "name"),)
+        indexes = (
+            Index(fields=("workspace_id", "created_at", "id"), name="endpoints_page"),
+            Index(fields=("owner_id", "created_at", "id"), name="endpoints_owner"),
+        )
+
+
+class EndpointTrafficRow(Model):
+    """The share of an endpoint's traffic that one version takes."""
+
+    id = fields.BigIntField(primary_key=True)
+    endpoint = fields.ForeignKeyField("axonml.EndpointRow", on_delete=fields.CASCADE, related_name=False)
+    version = fields.ForeignKeyField("axonml.ModelVersionRow", on_delete=fields.RESTRICT, related_name=False)
+    weight = fields.IntField()
+
+    class Meta:
+        table = "endpoint_traffic"
+        unique_together = (("endpoint", "version"),)
+        indexes = (Index(fields=("version_id",), name="endpoint_traffic_version"),)

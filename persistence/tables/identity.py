@@ -1,0 +1,111 @@
+"""Rows of users, workspaces, sessions, API keys and signing keys, and the single row of the instance itself."""
+
+from __future__ import annotations
+
+from tortoise import fields
+from tortoise.indexes import Index
+from tortoise.models import Model
+
+
+class InstanceRow(Model):
+    """Facts about this instance; one row, id 1. `setup_done_at` is set once and never cleared."""
+
+    id = fields.SmallIntField(primary_key=True, generated=False)
+    root_fingerprint = fields.CharField(max_length=64, null=True)
+    setup_token_hash = fields.BinaryField(null=True)
+    setup_done_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "instance"
+
+
+class WorkspaceRow(Model):
+    id = fields.UUIDField(primary_key=True)
+    slug = fields.CharField(max_length=128, unique=True)
+    name = fields.CharField(max_length=250)
+    created_at = fields.DatetimeField()
+
+    class Meta:
+        table = "workspaces"
+
+
+class UserRow(Model):
+    """A person. `email` is stored case-folded; a deleted user stays as a row without personal data."""
+
+    id = fields.UUIDField(primary_key=True)
+    email = fields.CharField(max_length=320, unique=True)
+    name = fields.CharField(max_length=250)
+    password_hash = fields.CharField(max_length=250, null=True)
+    role = fields.CharField(max_length=16)
+    default_workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
+    created_at = fields.DatetimeField()
+    last_login_at = fields.DatetimeField(null=True)
+    disabled_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "users"
+
+
+class MembershipRow(Model):
+    id = fields.BigIntField(primary_key=True)
+    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.CASCADE, related_name=False)
+    user = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.CASCADE, related_name=False)
+    role = fields.CharField(max_length=16)
+
+    class Meta:
+        table = "memberships"
+        unique_together = (("user", "workspace"),)
+
+
+class SessionRow(Model):
+    """One login. `refresh_counter` moves by compare-and-set; `refresh_key` is the session's HMAC key, encrypted."""
+
+    id = fields.UUIDField(primary_key=True)
+    user = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.CASCADE, related_name=False)
+    refresh_counter = fields.BigIntField(default=0)
+    refresh_key = fields.BinaryField()
+    refreshed_at = fields.DatetimeField()
+    created_at = fields.DatetimeField()
+    last_seen_at = fields.DatetimeField()
+    expires_at = fields.DatetimeField()
+    user_agent = fields.CharField(max_length=250, null=True)
+    address = fields.CharField(max_length=64, null=True)
+    ended_at = fields.DatetimeField(null=True)
+    end_reason = fields.CharField(max_length=32, null=True)
+
+    class Meta:
+        table = "sessions"
+        indexes = (Index(fields=("user_id", "created_at"), name="sessions_user"),)
+
+
+class ApiKeyRow(Model):
+    """An API key. `lookup` is its public part; of the secret only the SHA-256 is kept."""
+
+    id = fields.UUIDField(primary_key=True)
+    user = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.CASCADE, related_name=False)
+    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.CASCADE, related_name=False)
+    name = fields.CharField(max_length=250)
+    lookup = fields.CharField(max_length=16, unique=True)
+    secret_hash = fields.BinaryField()
+    scopes: fields.JSONField[list[str]] = fields.JSONField()
+    created_at = fields.DatetimeField()
+    expires_at = fields.DatetimeField(null=True)
+    last_used_at = fields.DatetimeField(null=True)
+    revoked_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "api_keys"
+        indexes = (Index(fields=("user_id", "created_at"), name="api_keys_user"),)
+
+
+class SigningKeyRow(Model):
+    """An Ed25519 key pair for access tokens; the private half is encrypted under a key derived from the root secret."""
+
+    kid = fields.CharField(max_length=32, primary_key=True)
+    private_encrypted = fields.BinaryField()
+    public_raw = fields.BinaryField()
+    not_before = fields.DatetimeField()
+    retired_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "signing_keys"

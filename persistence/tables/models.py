@@ -1,0 +1,82 @@
+"""Rows of models, their versions and the content-addressed files behind them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tortoise import fields
+from tortoise.indexes import Index
+from tortoise.models import Model
+
+
+class ModelRow(Model):
+    """A named line of versions. `next_version` only grows: version numbers are never used twice."""
+
+    id = fields.UUIDField(primary_key=True)
+    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
+    owner = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.RESTRICT, related_name=False)
+    name = fields.CharField(max_length=128)
+    description = fields.TextField(null=True)
+    model_type = fields.CharField(max_length=250, null=True)
+    tags: fields.JSONField[dict[str, str]] = fields.JSONField()
+    next_version = fields.IntField(default=1)
+    created_at = fields.DatetimeField()
+    updated_at = fields.DatetimeField()
+
+    class Meta:
+        table = "models"
+        unique_together = (("workspace", "name"),)
+        indexes = (
+            Index(fields=("workspace_id", "created_at", "id"), name="models_page"),
+            Index(fields=("owner_id", "created_at", "id"), name="models_owner"),
+        )
+
+
+class BlobRow(Model):
+    """A file in the content-addressed store, known by the SHA-256 of its bytes, per workspace that uploaded it."""
+
+    id = fields.BigIntField(primary_key=True)
+    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
+    sha256 = fields.CharField(max_length=64)
+    size_bytes = fields.BigIntField()
+    created_at = fields.DatetimeField()
+
+    class Meta:
+        table = "blobs"
+        unique_together = (("workspace", "sha256"),)
+
+
+class ModelVersionRow(Model):
+    """One immutable set of weights, with the architecture that makes it servable and the run it came from."""
+
+    id = fields.UUIDField(primary_key=True)
+    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
+    model = fields.ForeignKeyField("axonml.ModelRow", on_delete=fields.CASCADE, related_name=False)
+    version = fields.IntField()
+    status = fields.CharField(max_length=16)
+    status_reason = fields.TextField(null=True)
+    description = fields.TextField(null=True)
+    tags: fields.JSONField[dict[str, str]] = fields.JSONField()
+    metrics: fields.JSONField[dict[str, Any]] = fields.JSONField()
+    run: fields.ForeignKeyNullableRelation[Any] = fields.ForeignKeyField(
+        "axonml.RunRow", on_delete=fields.SET_NULL, related_name=False, null=True
+    )
+    created_by = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.RESTRICT, related_name=False)
+    created_at = fields.DatetimeField()
+    file_name = fields.CharField(max_length=250, null=True)
+    file_format = fields.CharField(max_length=32, null=True)
+    sha256 = fields.CharField(max_length=64, null=True)
+    size_bytes = fields.BigIntField(null=True)
+    parameter_count = fields.BigIntField(null=True)
+    tensors: fields.JSONField[list[Any] | None] = fields.JSONField(null=True)
+    architecture: fields.JSONField[dict[str, Any] | None] = fields.JSONField(null=True)
+    inputs: fields.JSONField[list[Any] | None] = fields.JSONField(null=True)
+    outputs: fields.JSONField[list[Any] | None] = fields.JSONField(null=True)
+
+    class Meta:
+        table = "model_versions"
+        unique_together = (("model", "version"),)
+        indexes = (
+            Index(fields=("run_id", "created_at", "id"), name="model_versions_run"),
+            Index(fields=("workspace_id", "sha256"), name="model_versions_blob"),
+        )

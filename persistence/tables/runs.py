@@ -1,0 +1,71 @@
+"""Rows of runs, their params and their tags."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tortoise import fields
+from tortoise.indexes import Index
+from tortoise.models import Model
+
+
+class RunRow(Model):
+    """One training run. `archived_at` hides it; `last_activity_at` is the time of the newest write by the script."""
+
+    id = fields.UUIDField(primary_key=True)
+    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
+    experiment = fields.ForeignKeyField("axonml.ExperimentRow", on_delete=fields.RESTRICT, related_name=False)
+    owner = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.RESTRICT, related_name=False)
+    parent: fields.ForeignKeyNullableRelation[RunRow] = fields.ForeignKeyField(
+        "axonml.RunRow", on_delete=fields.SET_NULL, related_name=False, null=True
+    )
+    name = fields.CharField(max_length=250)
+    status = fields.CharField(max_length=16)
+    stop_requested = fields.BooleanField(default=False)
+    model_type = fields.CharField(max_length=250, null=True)
+    config: fields.JSONField[Any] = fields.JSONField()
+    notes = fields.TextField(null=True)
+    failure = fields.TextField(null=True)
+    created_at = fields.DatetimeField()
+    started_at = fields.DatetimeField(null=True)
+    ended_at = fields.DatetimeField(null=True)
+    last_activity_at = fields.DatetimeField(null=True)
+    archived_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "runs"
+        indexes = (
+            Index(fields=("workspace_id", "created_at", "id"), name="runs_page"),
+            Index(fields=("experiment_id", "created_at", "id"), name="runs_experiment"),
+            Index(fields=("parent_id", "created_at", "id"), name="runs_parent"),
+            Index(fields=("owner_id", "created_at", "id"), name="runs_owner"),
+        )
+
+
+class RunParamRow(Model):
+    """A parameter of a run: its typed value, its text form, and its number when it is one (for search and order)."""
+
+    id = fields.BigIntField(primary_key=True)
+    run = fields.ForeignKeyField("axonml.RunRow", on_delete=fields.CASCADE, related_name=False)
+    key = fields.CharField(max_length=250)
+    value: fields.JSONField[Any] = fields.JSONField()
+    text = fields.TextField()
+    number = fields.FloatField(null=True)
+
+    class Meta:
+        table = "run_params"
+        unique_together = (("run", "key"),)
+        indexes = (Index(fields=("key", "number"), name="run_params_number"),)
+
+
+class RunTagRow(Model):
+    """A tag of a run: a text under a key, replaceable and removable."""
+
+    id = fields.BigIntField(primary_key=True)
+    run = fields.ForeignKeyField("axonml.RunRow", on_delete=fields.CASCADE, related_name=False)
+    key = fields.CharField(max_length=250)
+    value = fields.TextField()
+
+    class Meta:
+        table = "run_tags"
+        unique_together = (("run", "key"),)
