@@ -1,0 +1,159 @@
+"""Shapes of endpoints and predictions. Tensors are nested JSON lists here; checking them is not done here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, UnsetType
+
+from server.rest.structs.common import AnswerBody, DateTime, NextCursor, Reference, RequestBody, Slug, Total
+
+Replicas = Annotated[int, Meta(ge=1, le=64)]
+Device = Annotated[str, Meta(pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$")]
+
+
+class EndpointStatus(StrEnum):
+    """Stopped, starting, running, draining, stopped again; or failed, with the reason."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class EndpointTraffic(AnswerBody, kw_only=True):
+    """A version behind an endpoint and its share of the requests."""
+
+    version_id: Annotated[str, Meta(description="The version (`ver_…`).")]
+    model_id: Annotated[str, Meta(description="Its model (`mdl_…`).")]
+    model_name: Annotated[str, Meta(description="Name of its model.")]
+    version: Annotated[int, Meta(description="Its number.")]
+    weight: Annotated[int, Meta(description="Share of the requests in percent; the weights add up to 100.")]
+
+
+class EndpointConfig(AnswerBody, kw_only=True):
+    """How an endpoint batches, queues and computes."""
+
+    max_batch_rows: Annotated[int, Meta(description="Most rows in one forward pass.")]
+    max_queue_rows: Annotated[int, Meta(description="Most rows waiting; more are answered OVERLOADED.")]
+    queue_delay_ms: Annotated[
+        float, Meta(description="How long a request may wait for company; 0: not at all.")
+    ]
+    timeout_ms: Annotated[int, Meta(description="How long a prediction may take in all.")]
+    threads: Annotated[int, Meta(description="Compute threads per replica.")]
+    device: Annotated[str, Meta(description="`cpu`, `cuda` or `cuda:N`.")]
+    drain_timeout_ms: Annotated[int, Meta(description="How long a stopping replica may finish its work.")]
+
+
+class EndpointConfigInput(RequestBody, kw_only=True):
+    """Settings to change. What is left out stays, or takes its default on a new endpoint."""
+
+    max_batch_rows: Annotated[
+        int | UnsetType, Meta(ge=1, le=65_536, description="Most rows in one forward.")
+    ] = UNSET
+    max_queue_rows: Annotated[int | UnsetType, Meta(ge=1, le=1_000_000, description="Most rows waiting.")] = (
+        UNSET
+    )
+    queue_delay_ms: Annotated[
+        float | UnsetType, Meta(ge=0, le=1_000, description="How long a request may wait for company.")
+    ] = UNSET
+    timeout_ms: Annotated[
+        int | UnsetType, Meta(ge=1, le=600_000, description="How long a prediction may take in all.")
+    ] = UNSET
+    threads: Annotated[int | UnsetType, Meta(ge=1, le=256, description="Compute threads per replica.")] = (
+        UNSET
+    )
+    device: Annotated[Device | UnsetType, Meta(description="`cpu`, `cuda` or `cuda:N`.")] = UNSET
+    drain_timeout_ms: Annotated[
+        int | UnsetType,
+        Meta(ge=0, le=600_000, description="How long a stopping replica may finish its work."),
+    ] = UNSET
+
+
+class Endpoint(AnswerBody, kw_only=True):
+    """A name under which predictions are served."""
+
+    id: Annotated[str, Meta(description="Endpoint id (`end_…`).")]
+    name: Annotated[str, Meta(description="Name, unique among the living endpoints of the workspace.")]
+    status: Annotated[EndpointStatus, Meta(description="Whether it can answer.")]
+    status_reason: Annotated[str | None, Meta(description="Why it failed or what it waits for.")]
+    model_version_id: Annotated[
+        str | None, Meta(description="The version with the largest share (`ver_…`); null: none deployed.")
+    ]
+    traffic: Annotated[list[EndpointTraffic], Meta(description="Versions and their shares.")]
+    replicas: Annotated[int, Meta(description="Copies of each version.")]
+    config: Annotated[EndpointConfig, Meta(description="How it batches, queues and computes.")]
+    port: Annotated[int | None, Meta(description="Its own TCP port; null: the server's only.")]
+    user_id: Annotated[str, Meta(description="Who made it (`usr_…`).")]
+    created_at: Annotated[DateTime, Meta(description="When it was made.")]
+    updated_at: Annotated[DateTime, Meta(description="When its settings or traffic last changed.")]
+
+
+class EndpointList(AnswerBody, kw_only=True):
+    """A page of endpoints, newest first."""
+
+    items: Annotated[list[Endpoint], Meta(description="The endpoints of this page.")]
+    total: Total
+    next_cursor: NextCursor
+
+
+class EndpointCreate(RequestBody, kw_only=True):
+    """An endpoint to be made. It is stopped until it is started."""
+
+    name: Annotated[Slug, Meta(description="Name, unique among the living endpoints of the workspace.")]
+    model_version_id: Annotated[
+        Reference | None, Meta(description="The version to serve; left out: deploy one later.")
+    ] = None
+    replicas: Annotated[Replicas, Meta(description="Copies of the model.")] = 1
+    config: Annotated[
+        EndpointConfigInput | None, Meta(description="Settings that differ from the defaults.")
+    ] = None
+
+
+class EndpointPatch(RequestBody, kw_only=True):
+    """Changes to an endpoint. What is left out stays. A running endpoint switches over without a gap."""
+
+    name: Annotated[Slug | UnsetType, Meta(description="New name.")] = UNSET
+    model_version_id: Annotated[Reference | UnsetType, Meta(description="The version to serve instead.")] = (
+        UNSET
+    )
+    replicas: Annotated[Replicas | UnsetType, Meta(description="Copies of the model.")] = UNSET
+    config: Annotated[EndpointConfigInput | UnsetType, Meta(description="Settings to change.")] = UNSET
+
+
+class PredictRequest(RequestBody, kw_only=True):
+    """Rows to predict: exactly one of `inputs` and `instances`."""
+
+    inputs: Annotated[
+        list[Any] | dict[str, list[Any]] | UnsetType,
+        Meta(description="Rows, when the model has one input; or rows by input name."),
+    ] = UNSET
+    instances: Annotated[
+        list[Any] | UnsetType, Meta(description="Rows in the TensorFlow Serving form; answers `predictions`.")
+    ] = UNSET
+    timeout_ms: Annotated[
+        int | None, Meta(ge=1, le=600_000, description="Deadline; left out: that of the endpoint.")
+    ] = None
+
+
+class PredictResponse(AnswerBody, kw_only=True):
+    """Predictions, in the order of the rows."""
+
+    outputs: Annotated[
+        list[Any] | dict[str, list[Any]],
+        Meta(
+            description="Rows, when the model has one output or `inputs` were rows; else rows by output name."
+        ),
+    ]
+    endpoint: Annotated[str, Meta(description="Name of the endpoint.")]
+    version: Annotated[int, Meta(description="Number of the version that computed this.")]
+    rows: Annotated[int, Meta(description="How many rows were predicted.")]
+    latency_ms: Annotated[float, Meta(description="Time from the request's arrival to its answer.")]
+
+
+class Predictions(AnswerBody, kw_only=True):
+    """The answer to `instances`."""
+
+    predictions: Annotated[list[Any], Meta(description="Predictions, in the order of the rows.")]

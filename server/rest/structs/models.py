@@ -1,0 +1,184 @@
+"""Shapes of the model registry: models, versions, files, deploying. File bytes never pass through a struct."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import UNSET, Meta, UnsetType, field
+
+from server.rest.structs.common import (
+    AnswerBody,
+    BigInt,
+    DateTime,
+    JsonObject,
+    NextCursor,
+    Notes,
+    RequestBody,
+    Slug,
+    Tags,
+    Title,
+    Total,
+)
+from server.rest.structs.inference import EndpointConfigInput, Replicas
+
+
+class ModelVersionStatus(StrEnum):
+    """Uploading until its file is complete; then ready, or rejected with the reason."""
+
+    UPLOADING = "uploading"
+    READY = "ready"
+    REJECTED = "rejected"
+
+
+class ModelFormat(StrEnum):
+    """What a file was found to be; the name the client gave it does not count."""
+
+    SAFETENSORS = "safetensors"
+    TORCH_EXPORT = "torch_export"
+    ONNX = "onnx"
+    PICKLE = "pickle"
+    OTHER = "other"
+
+
+class Model(AnswerBody, kw_only=True):
+    """A named line of versions."""
+
+    id: Annotated[str, Meta(description="Model id (`mdl_…`).")]
+    name: Annotated[str, Meta(description="Name, unique among the living models of the workspace.")]
+    description: Annotated[str | None, Meta(description="What the model is for.")]
+    model_type: Annotated[str | None, Meta(description="Kind of model, such as `mlp`.")]
+    tags: Annotated[dict[str, str], Meta(description="Tags by key.")]
+    latest_version: Annotated[
+        int | None, Meta(description="Number of the highest ready version; null: none.")
+    ]
+    aliases: Annotated[dict[str, int], Meta(description="Version number by alias, such as `champion`.")]
+    user_id: Annotated[str, Meta(description="Who made it (`usr_…`).")]
+    created_at: Annotated[DateTime, Meta(description="When it was made.")]
+    updated_at: Annotated[DateTime, Meta(description="When it, or the list of its versions, last changed.")]
+
+
+class ModelList(AnswerBody, kw_only=True):
+    """A page of models, newest first."""
+
+    items: Annotated[list[Model], Meta(description="The models of this page.")]
+    total: Total
+    next_cursor: NextCursor
+
+
+class ModelCreate(RequestBody, kw_only=True):
+    """A model to be made."""
+
+    name: Annotated[Slug, Meta(description="Name, unique among the living models of the workspace.")]
+    description: Annotated[Notes | None, Meta(description="What the model is for.")] = None
+    model_type: Annotated[Title | None, Meta(description="Kind of model.")] = None
+    tags: Annotated[Tags, Meta(description="Tags by key.")] = field(default_factory=dict)
+
+
+class ModelPatch(RequestBody, kw_only=True):
+    """Changes to a model. What is left out stays; null clears."""
+
+    name: Annotated[Slug | UnsetType, Meta(description="New name.")] = UNSET
+    description: Annotated[Notes | UnsetType | None, Meta(description="New description.")] = UNSET
+    model_type: Annotated[Title | UnsetType | None, Meta(description="New kind of model.")] = UNSET
+    tags: Annotated[Tags | UnsetType, Meta(description="New tags, replacing the old.")] = UNSET
+
+
+class ModelFile(AnswerBody, kw_only=True):
+    """A stored file of a version."""
+
+    name: Annotated[str, Meta(description="Name of the file within its version.")]
+    size_bytes: Annotated[BigInt, Meta(description="Size in bytes.")]
+    sha256: Annotated[str, Meta(description="SHA-256 of the bytes, 64 lower-case hex digits.")]
+    format: Annotated[ModelFormat, Meta(description="What the file was found to be.")]
+    parameter_count: Annotated[
+        BigInt | None, Meta(description="How many numbers its tensors hold; null where that is not known.")
+    ]
+    download_url: Annotated[str, Meta(description="Path to read it from on this server.")]
+
+
+class TensorSpec(AnswerBody, kw_only=True):
+    """One input or output of a model."""
+
+    name: Annotated[str, Meta(description="Name in prediction requests and answers.")]
+    dtype: Annotated[str, Meta(description="Element type, such as `float32`.")]
+    shape: Annotated[list[int], Meta(description="Sizes; -1 first is the batch.")]
+
+
+class ModelVersion(AnswerBody, kw_only=True):
+    """One immutable set of weights of a model."""
+
+    id: Annotated[str, Meta(description="Version id (`ver_…`).")]
+    model_id: Annotated[str, Meta(description="The model (`mdl_…`).")]
+    model_name: Annotated[str, Meta(description="Name of the model.")]
+    version: Annotated[int, Meta(description="Number, from 1, never used again.")]
+    status: Annotated[ModelVersionStatus, Meta(description="Whether its file is complete and sound.")]
+    status_reason: Annotated[str | None, Meta(description="Why it was rejected.")]
+    description: Annotated[str | None, Meta(description="What is special about it.")]
+    tags: Annotated[dict[str, str], Meta(description="Tags by key.")]
+    metrics: Annotated[JsonObject, Meta(description="Figures carried along, such as the final accuracy.")]
+    aliases: Annotated[list[str], Meta(description="Aliases that point here.")]
+    file: Annotated[ModelFile | None, Meta(description="The weights; null until uploaded.")]
+    files: Annotated[list[ModelFile], Meta(description="Every file, the weights first.")]
+    architecture: Annotated[
+        JsonObject | None, Meta(description="The architecture document (`arch/1`), if any.")
+    ]
+    inputs: Annotated[list[TensorSpec], Meta(description="Inputs; empty without an architecture.")]
+    outputs: Annotated[list[TensorSpec], Meta(description="Outputs; empty without an architecture.")]
+    run_id: Annotated[str | None, Meta(description="The run that made it (`run_…`).")]
+    user_id: Annotated[str, Meta(description="Who uploaded it (`usr_…`).")]
+    created_at: Annotated[DateTime, Meta(description="When it was made.")]
+    servable: Annotated[bool, Meta(description="Whether it can be deployed.")]
+    servable_reason: Annotated[str | None, Meta(description="Why it cannot; null when it can.")]
+
+
+class ModelVersionList(AnswerBody, kw_only=True):
+    """A page of versions, highest number first."""
+
+    items: Annotated[list[ModelVersion], Meta(description="The versions of this page.")]
+    total: Total
+    next_cursor: NextCursor
+
+
+class ModelVersionForm(RequestBody, kw_only=True):
+    """The parts of a multipart upload. It documents them; the upload itself is streamed, never decoded as one."""
+
+    file: Annotated[
+        str, Meta(description="The weights, as they are.", extra_json_schema={"format": "binary"})
+    ]
+    architecture: Annotated[
+        JsonObject | UnsetType, Meta(description="The architecture document (`arch/1`) as JSON.")
+    ] = UNSET
+    description: Annotated[Notes | UnsetType, Meta(description="What is special about this version.")] = UNSET
+    metrics: Annotated[JsonObject | UnsetType, Meta(description="Figures to carry along, as JSON.")] = UNSET
+    run_id: Annotated[str | UnsetType, Meta(description="The run that made it.")] = UNSET
+    tags: Annotated[Tags | UnsetType, Meta(description="Tags by key, as JSON.")] = UNSET
+    sha256: Annotated[
+        str | UnsetType,
+        Meta(pattern=r"^[0-9a-fA-F]{64}$", description="Declared digest; other bytes are refused."),
+    ] = UNSET
+
+
+class Deploy(RequestBody, kw_only=True):
+    """Where and how a version is to be served."""
+
+    endpoint: Annotated[
+        Slug,
+        Meta(description="Name of the endpoint; made when missing, switched over without a gap when not."),
+    ]
+    replicas: Annotated[
+        Replicas | None, Meta(description="Copies of the model; left out: as before, or 1.")
+    ] = None
+    config: Annotated[
+        EndpointConfigInput | None,
+        Meta(description="Settings to change; left out: as before, or the defaults."),
+    ] = None
+
+
+ArchitectureDocument = Annotated[
+    JsonObject,
+    Meta(
+        min_length=1,
+        description="The architecture document (`arch/1`): `format`, `inputs`, `nodes`, `outputs`.",
+    ),
+]
