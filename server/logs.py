@@ -1,0 +1,157 @@
+"""Structured logs: one event per line, JSON for machines and columns for a terminal, with request ids.
+
+Everything that logs, the standard library and uvicorn included, passes through the same processors, so that
+no secret reaches a log by a side door. Nothing here may ever write a credential: redaction is the last step
+before rendering.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Final, Literal, TextIO
+
+import structlog
+from structlog.typing import Processor, WrappedLogger
+
+REDACTED: Final = "[redacted]"
+
+_SECRET_KEYS: Final = re.compile(
+    r"authorization|cookie|passw|secret|token|otp|recovery|credential|api_?key$|private|dsn$", re.IGNORECASE
+)
+_HARMLESS_KEYS: Final = frozenset({"tokens", "api_key_id", "key_id"})
+_SECRET_TEXT: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
+    (re.compile(r"\b(ax[a-z])_[A-Za-z0-9_\-.~+/=]{6,}"), r"\1_" + REDACTED),
+    (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9_\-.~+/=]{4,}", re.IGNORECASE), r"\1 " + REDACTED),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*\.?[A-Za-z0-9_-]*"), REDACTED),
+    (re.compile(r"(\b[a-z][a-z0-9+.\-]*://[^:/@\s]*):[^@/\s]+@", re.IGNORECASE), r"\1:" + REDACTED + "@"),
+    (re.compile(r"(/(?:setup|invite)#)[^\s\"']+"), r"\1" + REDACTED),
+    (re.compile(r"(\b(?:Set-)?Cookie\s*:\s*)[^\r\n]+", re.IGNORECASE), r"\1" + REDACTED),
+    (
+        re.compile(
+            r"""(\b[a-z_]*(?:passw(?:or)?d|secret|token)["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;&"']+)""",
+            re.IGNORECASE,
+        ),
+        r"\1" + REDACTED,
+    ),
+)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+def redact_text(text: str) -> str:
+    """`text` without anything that looks like a credential."""
+    for pattern, replacement in _SECRET_TEXT:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _redact(key: str, value: object) -> object:
+    if _SECRET_KEYS.search(key) and key not in _HARMLESS_KEYS:
+        return REDACTED
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, bytes):
+        return redact_text(value.decode("latin-1"))
+    if isinstance(value, Mapping):
+        return {str(inner): _redact(str(inner), item) for inner, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redact("", item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact_text(str(value))
+
+
+def _escape(text: str) -> str:
+    """Control characters written out, so that no value can forge a second line or move the cursor."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def redact(
+    _logger: WrappedLogger, _method: str, event: MutableMapping[str, object]
+) -> MutableMapping[str, object]:
+    """Processor: removes credentials from every value, and control characters except from tracebacks."""
+    for key, value in event.items():
+        if key.startswith("_"):
+            continue
+        clean = _redact(key, value)
+        event[key] = _escape(clean) if isinstance(clean, str) and key != "exception" else clean
+    return event
+
+
+_SHARED: Final[tuple[Processor, ...]] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.PositionalArgumentsFormatter(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+)
+
+
+def _drop_color(
+    _logger: WrappedLogger, _method: str, event: MutableMapping[str, object]
+) -> MutableMapping[str, object]:
+    event.pop("color_message", None)  # uvicorn repeats its message here, with terminal colours
+    return event
+
+
+def configure(
+    level: str = "info", form: Literal["auto", "console", "json"] = "auto", *, stream: TextIO | None = None
+) -> None:
+    """Sends every log event of this process of `level` and above to `stream` (standard error by default).
+
+    May be called again: the previous configuration is replaced.
+    """
+    target = stream if stream is not None else sys.stderr
+    console = form == "console" or (form == "auto" and target.isatty())
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(
+            colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        if console
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_SHARED, structlog.stdlib.ExtraAdder(), _drop_color],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                redact,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "tortoise", "aerich"):
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+    logging.getLogger(
+        "uvicorn.access"
+    ).disabled = True  # the edge writes its own access log, with request ids
+    for noisy in ("uvicorn", "uvicorn.error", "websockets", "asyncio", "tortoise", "httpx"):
+        logging.getLogger(noisy).setLevel(
+            max(logging.WARNING, root.level) if level != "debug" else logging.INFO
+        )
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger whose events carry `name` and the request id of the caller, if there is one."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger

@@ -1,0 +1,358 @@
+"""Every setting of the server: its name, bounds, default and meaning, and the order in which sources win.
+
+Command line > environment > TOML file > default. A name that is not in this file is refused wherever it is
+written, because a misspelt setting that is silently ignored is an outage with a delay. Secrets are
+`SecretStr`, so that printing or logging settings never shows them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "AXONML_"
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+_SAMPLE_SECRETS: Final = (
+    "your-secure",
+    "your_secure",
+    "change-me",
+    "changeme",
+    "change_me",
+    "replace-me",
+    "example",
+    "secret-here",
+)
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; `problems` has one line per fault, none of which shows a value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def _split(value: object) -> object:
+    """A list given as text: `a, b` or a JSON list."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _home(value: object) -> object:
+    return Path(value).expanduser() if isinstance(value, str) else value
+
+
+def _level(value: object) -> object:
+    """A level, or a filter in the form of RUST_LOG (`axonml_server=info,hyper=warn`): the first counts."""
+    if not isinstance(value, str):
+        return value
+    for directive in value.lower().split(","):
+        level = directive.rpartition("=")[2].strip()
+        level = {"trace": "debug", "warn": "warning", "off": "critical"}.get(level, level)
+        if level in _LEVELS:
+            return level
+    return value
+
+
+TextList = Annotated[tuple[str, ...], BeforeValidator(_split)]
+HomePath = Annotated[Path, BeforeValidator(_home)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, str_strip_whitespace=True
+    )
+
+
+def default_data_dir() -> Path:
+    """`/var/lib/axonml` for root, `~/.axonml` for everybody else."""
+    return Path("/var/lib/axonml") if os.geteuid() == 0 else Path.home() / ".axonml"
+
+
+class ServerSettings(_Section):
+    """Where the server listens and whom it listens to."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(
+        3000, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it."
+    )
+    data_dir: HomePath = Field(
+        default_factory=default_data_dir,
+        description="Directory of everything the server keeps. Refused inside `<data>/config.toml`.",
+        json_schema_extra={"default_text": "`~/.axonml`, as root `/var/lib/axonml`"},
+    )
+    workers: int = Field(1, ge=1, le=1, description="Web processes. This version serves with exactly one.")
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]+$",
+        description="Origin under which browsers reach the server, when it is not the bound address; "
+        "`https://` marks cookies Secure.",
+    )
+    trusted_hosts: TextList = Field(
+        (),
+        description="Further names the server answers to, besides localhost, the bound address"
+        " and that of `public_url`.",
+    )
+    cors_origins: TextList = Field(
+        (), description="Origins whose pages may call the API with a token. Cookies are never shared."
+    )
+    shutdown_seconds: float = Field(
+        20.0, gt=0, le=600, description="Longest time for each step of a graceful shutdown."
+    )
+
+    @model_validator(mode="after")
+    def _no_wildcards(self) -> ServerSettings:
+        if "*" in self.cors_origins:
+            raise ValueError("cors_origins: '*' is refused; list the origins")
+        if "*" in self.trusted_hosts:
+            raise ValueError("trusted_hosts: '*' is refused; list the names")
+        return self
+
+
+class DatabaseSettings(_Section):
+    """PostgreSQL: the bundled one, or one of yours."""
+
+    url: SecretStr | None = Field(
+        None,
+        description="`postgresql://…` of a server of version 15 to 18. "
+        "Unset: the bundled PostgreSQL in the data directory.",
+    )
+    pool_size: int = Field(16, ge=2, le=200, description="Most connections of one process.")
+    start_seconds: float = Field(
+        120.0, gt=0, le=3600, description="Longest wait for the bundled PostgreSQL, crash recovery included."
+    )
+
+
+class BusSettings(_Section):
+    """How processes tell each other that something changed."""
+
+    url: SecretStr | None = Field(
+        None, description="`postgresql://…` of another event bus. Unset: the database itself."
+    )
+
+
+class AuthSettings(_Section):
+    """Sign-in and sessions."""
+
+    jwt_secret: SecretStr | None = Field(
+        None,
+        description="Root secret that protects signing keys, at least 32 bytes. "
+        "Unset: `<data>/secret`, generated on the first start.",
+    )
+    access_token_minutes: float = Field(10.0, gt=0, le=60, description="Life of an access token.")
+    session_timeout_minutes: float = Field(
+        720.0, gt=0, description="A session that is not used for so long ends."
+    )
+    jwt_expiry_hours: float = Field(168.0, gt=0, description="A session ends after this time, used or not.")
+    require_mfa: bool = Field(
+        False, description="Ask for a second factor. Refused: this version has no second factor yet."
+    )
+    admin_email: str | None = Field(
+        None, description="First administrator, created only on an instance without users."
+    )
+    admin_password: SecretStr | None = Field(
+        None, description="Password of the first administrator; read only then."
+    )
+    admin_password_file: HomePath | None = Field(
+        None, description="File with that password, instead of the value."
+    )
+
+    @model_validator(mode="after")
+    def _usable(self) -> AuthSettings:
+        if self.require_mfa:
+            raise ValueError("require_mfa: this version has no second factor to ask for; remove the setting")
+        if self.jwt_secret is not None:
+            _check_secret(self.jwt_secret.get_secret_value())
+        if self.admin_password is not None and self.admin_password_file is not None:
+            raise ValueError("admin_password: set either the password or the file, not both")
+        has_password = self.admin_password is not None or self.admin_password_file is not None
+        if has_password != (self.admin_email is not None):
+            raise ValueError("admin_email: the first administrator needs an e-mail address and a password")
+        return self
+
+    def first_admin_password(self) -> SecretStr | None:
+        """The password of the first administrator, read from its file when one is set.
+
+        Raises SettingsError when the file cannot be read or is empty.
+        """
+        if self.admin_password_file is None:
+            return self.admin_password
+        try:
+            text = self.admin_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as problem:
+            reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
+            raise SettingsError(
+                [f"auth.admin_password_file: cannot read {self.admin_password_file}: {reason}"]
+            ) from None
+        if not text:
+            raise SettingsError([f"auth.admin_password_file: {self.admin_password_file} is empty"])
+        return SecretStr(text)
+
+
+def _check_secret(secret: str) -> None:
+    if len(secret.encode()) < 32:
+        raise ValueError(
+            "jwt_secret: at least 32 bytes are needed, for example the output of `openssl rand -hex 32`"
+        )
+    lowered = secret.lower()
+    if any(sample in lowered for sample in _SAMPLE_SECRETS) or len(set(secret)) < 8:
+        raise ValueError(
+            "jwt_secret: this is a sample value; generate one, for example with `openssl rand -hex 32`"
+        )
+
+
+class LogSettings(_Section):
+    """What is logged, and how."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)] = (
+        Field("info", description="Least severe level that is written.")
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        "auto", description="`auto`: console on a terminal, JSON lines otherwise."
+    )
+
+
+class LimitsSettings(_Section):
+    """How much one request may ask for."""
+
+    body_bytes: int = Field(
+        1 * MIB, ge=1 * KIB, description="Largest body of a request that has no limit of its own."
+    )
+    ingest_body_bytes: int = Field(
+        16 * MIB, ge=1 * KIB, description="Largest body of one batch of metrics, parameters or logs."
+    )
+    predict_body_bytes: int = Field(
+        64 * MIB, ge=1 * KIB, description="Largest body of a prediction over REST."
+    )
+    graphql_body_bytes: int = Field(8 * MIB, ge=1 * KIB, description="Largest GraphQL request over HTTP.")
+    socket_message_bytes: int = Field(1 * MIB, ge=1 * KIB, description="Largest WebSocket message.")
+    graphql_depth: int = Field(15, ge=1, description="Deepest nesting of a GraphQL operation.")
+    graphql_aliases: int = Field(
+        128, ge=1, description="Most aliases in a GraphQL operation, fragments expanded."
+    )
+    graphql_tokens: int = Field(10_000, ge=10, description="Most tokens in a GraphQL document.")
+    graphql_directives: int = Field(
+        50, ge=1, description="Most directives in a GraphQL operation, fragments expanded."
+    )
+    graphql_root_mutations: int = Field(10, ge=1, description="Most root fields of a mutation.")
+    graphql_cost: int = Field(
+        1_000_000, ge=100, description="Highest estimated number of fields a GraphQL operation resolves."
+    )
+    graphql_seconds: float = Field(30.0, gt=0, description="Longest time for one GraphQL query or mutation.")
+    graphql_documents: int = Field(1_000, ge=1, description="Validated GraphQL documents kept in memory.")
+    socket_init_seconds: float = Field(
+        10.0, gt=0, description="A GraphQL WebSocket must send `connection_init` within this time."
+    )
+    socket_operations: int = Field(100, ge=1, description="Most operations running at once on one WebSocket.")
+    connections: int = Field(
+        2_000, ge=10, description="Most connections at once; further requests are answered 503."
+    )
+
+
+class MetricsSettings(_Section):
+    """Runs and their metrics."""
+
+    stalled_after_seconds: float = Field(
+        300.0, gt=0, description="A running run without a write for so long is shown as stalled."
+    )
+
+
+class InferenceSettings(_Section):
+    """Endpoints that serve predictions."""
+
+    default_port_range_start: int = Field(
+        8100, ge=1, le=65535, description="First port that is given to endpoints."
+    )
+    default_port_range_end: int = Field(
+        8199, ge=1, le=65535, description="Last port that is given to endpoints."
+    )
+    max_endpoints: int = Field(10, ge=0, description="Most endpoints running at once.")
+
+    @model_validator(mode="after")
+    def _range(self) -> InferenceSettings:
+        if self.default_port_range_end < self.default_port_range_start:
+            raise ValueError("default_port_range_end: must not be below default_port_range_start")
+        return self
+
+
+class StorageSettings(_Section):
+    """Files of models."""
+
+    max_upload_bytes: int = Field(64 * GIB, ge=1 * KIB, description="Largest uploaded file.")
+    min_free_bytes: int = Field(
+        512 * MIB, ge=0, description="Uploads are refused when less space than this would remain."
+    )
+
+
+class DashboardSettings(_Section):
+    """The web client."""
+
+    port: int = Field(
+        8080,
+        ge=0,
+        le=65535,
+        description="Kept for the web client that is to come; nothing listens on it yet.",
+    )
+
+
+class Settings(BaseSettings):
+    """All settings, by section. Build one with `load`; it is immutable afterwards."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    bus: BusSettings = Field(default_factory=BusSettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    inference: InferenceSettings = Field(default_factory=InferenceSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    dashboard: DashboardSettings = Field(default_factory=DashboardSettings)
+
+
+SHORT_NAMES: Final[Mapping[str, tuple[str, str]]] = {
+    "AXONML_HOST": ("server", "host"),
+    "AXONML_PORT": ("server", "port"),
+    "AXONML_DATA_DIR": ("server", "data_dir"),
+    "AXONML_DATABASE_URL": ("database", "url"),
+    "AXONML_BROADCAST_URL": ("bus", "url"),
+    "AXONML_SECRET_KEY": ("auth", "jwt_secret"),
+    "JWT_SECRET": ("auth", "jwt_secret"),
+    "AXONML_ADMIN_EMAIL": ("auth", "admin_email"),
+    "AXONML_ADMIN_PASSWORD": ("auth", "admin_password"),
+    "AXONML_ADMIN_PASSWORD_FILE": ("auth", "admin_password_file"),
+    "RUST_LOG": ("log", "level"),
+}
+
+
+def fields() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Section, key and description of every setting, in the order of the documentation."""
+    for section, info in Settings.model_fields.items():
+        model = info.annotation
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):  # pragma: no cover
+            raise TypeError(f"{section} is not a section")
+        for key, field in model.model_fields.items():
+            yield section, key, field
