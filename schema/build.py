@@ -1,0 +1,99 @@
+"""Assembles the graph from the nouns' modules, and gives it the descriptions of the contract.
+
+`schema.graphql` beside this module is written before any code and is the only home of descriptions: they are copied
+onto the built schema here. A test holds the printed schema against that file, so neither can move alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import strawberry
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    build_schema,
+    lexicographic_sort_schema,
+    print_schema,
+)
+from strawberry.extensions import SchemaExtension
+from strawberry.schema.config import StrawberryConfig
+from strawberry.tools import merge_types
+
+from schema.endpoints import EndpointMutation, EndpointQuery
+from schema.experiments import ExperimentMutation, ExperimentQuery
+from schema.identity import IdentityMutation, IdentityQuery
+from schema.logs import LogMutation, LogSubscription
+from schema.metrics import MetricMutation, MetricSubscription
+from schema.models import ModelMutation, ModelQuery
+from schema.runs import RunMutation, RunQuery, RunSubscription
+from schema.scalars import SCALARS
+from schema.server import ServerQuery
+
+CONTRACT = Path(__file__).with_name("schema.graphql")
+
+QUERIES = (ServerQuery, IdentityQuery, ExperimentQuery, RunQuery, ModelQuery, EndpointQuery)
+MUTATIONS = (IdentityMutation, ExperimentMutation, RunMutation, MetricMutation, LogMutation, ModelMutation, EndpointMutation)
+SUBSCRIPTIONS = (RunSubscription, MetricSubscription, LogSubscription)
+
+
+def build(
+    extensions: Iterable[type[SchemaExtension]] = (), execution_context_class: type[Any] | None = None
+) -> strawberry.Schema:
+    """The served schema."""
+    schema = strawberry.Schema(
+        query=merge_types("Query", QUERIES),
+        mutation=merge_types("Mutation", MUTATIONS),
+        subscription=merge_types("Subscription", SUBSCRIPTIONS),
+        config=StrawberryConfig(auto_camel_case=True, scalar_map=SCALARS),
+        extensions=list(extensions),
+        execution_context_class=execution_context_class,
+    )
+    describe(schema._schema, build_schema(CONTRACT.read_text()))
+    return schema
+
+
+def describe(schema: GraphQLSchema, contract: GraphQLSchema) -> None:
+    """Copies every description of `contract` onto the same type, field, argument or value of `schema`."""
+    schema.description = contract.description
+    for name, written in contract.type_map.items():
+        served = schema.type_map.get(name)
+        if served is not None and not name.startswith("__"):
+            _describe_type(served, written)
+
+
+def _describe_type(served: GraphQLNamedType, written: GraphQLNamedType) -> None:
+    served.description = written.description
+    parts: tuple[dict[str, Any], dict[str, Any]]
+    match served, written:
+        case GraphQLEnumType(), GraphQLEnumType():
+            parts = served.values, written.values
+        case (
+            (GraphQLObjectType() | GraphQLInterfaceType() | GraphQLInputObjectType()),
+            (GraphQLObjectType() | GraphQLInterfaceType() | GraphQLInputObjectType()),
+        ):
+            parts = served.fields, written.fields
+        case _:
+            return
+    for name in parts[0].keys() & parts[1].keys():
+        part, source = parts[0][name], parts[1][name]
+        part.description = source.description
+        arguments = getattr(part, "args", {})
+        for argument in arguments.keys() & getattr(source, "args", {}).keys():
+            arguments[argument].description = source.args[argument].description
+
+
+def printed(schema: strawberry.Schema) -> str:
+    """The served schema in the order-free form in which it is held against the contract."""
+    return print_schema(lexicographic_sort_schema(schema._schema))
+
+
+def contract() -> str:
+    """The contract in the same form."""
+    return print_schema(lexicographic_sort_schema(build_schema(CONTRACT.read_text())))
