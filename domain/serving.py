@@ -33,11 +33,11 @@ class ReplicaFailed(Unavailable):
         self.stderr = tuple(stderr)
 
 
-class InferenceFailed(Exception):
+class InferenceError(Exception):
     """The model raised while computing valid input. Not a DomainError: callers see INTERNAL."""
 
 
-def _bounded(value: int, low: int, high: int, name: str) -> None:
+def _bounded(value: object, low: int, high: int, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise BadUserInput(f"expected a whole number from {low} to {high}, got {value!r}", field=name)
 
@@ -211,7 +211,7 @@ class ServingBackend(Protocol):
         `deadline` is in seconds of `time.monotonic()`; None: the set's timeout from now.
         Raises BadUserInput, PayloadTooLarge, Overloaded (with `retry_after`), DeadlineExceeded,
         NotServing, Unavailable (two replicas died on it, or none came back), ReplicaFailed, or
-        InferenceFailed.
+        InferenceError.
         """
 
     def status(self, endpoint_id: str) -> tuple[SetStatus, ...]:
