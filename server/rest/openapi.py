@@ -125,9 +125,7 @@ class _Schemas:
             self._forms.append(param.type)
         for operation in operations:
             self._forms.extend(_forms_of(operation))
-        schemas, components = msgspec.json.schema_components(
-            self._forms, ref_template=_REF + "schemas/{name}"
-        )
+        schemas, components = msgspec.json.schema_components(self._forms, ref_template=_REF + "schemas/{name}")
         self._by_id = {id(form): schema for form, schema in zip(self._forms, schemas, strict=True)}
         self.components: Document = {name: _clean(components[name]) for name in sorted(components)}
 
@@ -180,10 +178,8 @@ def build(operations: Iterable[Operation]) -> Document:
         "paths": paths,
         "components": {
             "schemas": schemas.components,
-            "parameters": {
-                name: _parameter(param, schemas) for name, param in sorted(_SHARED_PARAMS.items())
-            },
-            "responses": {name: body for name, body in sorted(_error_responses(statuses, schemas))},
+            "parameters": {name: _parameter(param, schemas) for name, param in sorted(_SHARED_PARAMS.items())},
+            "responses": dict(sorted(_error_responses(statuses, schemas))),
             "securitySchemes": _SECURITY_SCHEMES,
         },
     }
@@ -301,9 +297,7 @@ def served_part(contract: Document) -> Document:
     """
     document = _without_planned(contract)
     document["paths"] = {path: item for path, item in document["paths"].items() if item}
-    used = {
-        tag for item in document["paths"].values() for operation in item.values() for tag in operation["tags"]
-    }
+    used = {tag for item in document["paths"].values() for operation in item.values() for tag in operation["tags"]}
     document["tags"] = [tag for tag in document["tags"] if tag["name"] in used]
     return _reachable_only(document)
 

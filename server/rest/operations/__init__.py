@@ -3,3 +3,17 @@
 The route modules pair these with their handlers. Nothing here executes: changing a text or a shape here means
 changing `schema/openapi.json` first.
 """
+
+from __future__ import annotations
+
+from server.rest.operations import auth, endpoints, experiments, metrics, models, runs, system
+
+SERVED = (
+    *system.OPERATIONS,
+    *auth.OPERATIONS,
+    *experiments.OPERATIONS,
+    *runs.OPERATIONS,
+    *metrics.OPERATIONS,
+    *models.OPERATIONS,
+    *endpoints.OPERATIONS,
+)

@@ -28,6 +28,18 @@ class SessionMode(StrEnum):
     COOKIE = "cookie"
 
 
+class ApiKeyScope(StrEnum):
+    """One thing that an API key may do, as far as its owner may."""
+
+    RUNS_READ = "runs:read"
+    RUNS_WRITE = "runs:write"
+    MODELS_READ = "models:read"
+    MODELS_WRITE = "models:write"
+    ENDPOINTS_READ = "endpoints:read"
+    ENDPOINTS_WRITE = "endpoints:write"
+    ENDPOINTS_PREDICT = "endpoints:predict"
+
+
 class User(AnswerBody, kw_only=True):
     """A person with an account."""
 
@@ -47,9 +59,9 @@ class TokenPair(AnswerBody, kw_only=True):
         str | UnsetType,
         Meta(description="Access token for `Authorization: Bearer`; lives `expires_in` seconds."),
     ] = UNSET
-    refresh_token: Annotated[
-        str | UnsetType, Meta(description="Opaque; buys the next pair once. Keep it secret.")
-    ] = UNSET
+    refresh_token: Annotated[str | UnsetType, Meta(description="Opaque; buys the next pair once. Keep it secret.")] = (
+        UNSET
+    )
     expires_in: Annotated[int, Meta(description="Seconds until the access token expires.")]
     user: Annotated[User, Meta(description="Who signed in.")]
 
@@ -66,14 +78,10 @@ class MfaChallenge(AnswerBody, kw_only=True):
 class SetupRequest(RequestBody, kw_only=True):
     """The first administrator of an empty instance."""
 
-    token: Annotated[
-        Secret, Meta(description="The one-time setup token that the server printed when it started.")
-    ]
+    token: Annotated[Secret, Meta(description="The one-time setup token that the server printed when it started.")]
     email: Annotated[Email, Meta(description="Address to sign in with.")]
     password: Annotated[Password, Meta(description="At least 15 characters and not a commonly used one.")]
-    name: Annotated[Title | None, Meta(description="Display name; the part before the @ when left out.")] = (
-        None
-    )
+    name: Annotated[Title | None, Meta(description="Display name; the part before the @ when left out.")] = None
     session: Annotated[SessionMode, Meta(description="How the tokens travel.")] = SessionMode.TOKEN
 
 
@@ -99,19 +107,17 @@ class ApiKey(AnswerBody, kw_only=True):
     id: Annotated[str, Meta(description="Key id (`key_…`).")]
     name: Annotated[str, Meta(description="What the key is for.")]
     prefix: Annotated[str, Meta(description="The public start of the key, to recognise it by.")]
-    scopes: Annotated[
-        list[str] | None, Meta(description="What the key may do; null: whatever its owner may do.")
-    ]
-    workspace: Annotated[str, Meta(description="Slug of the one workspace the key works in.")]
+    scopes: Annotated[list[str], Meta(description="What the key may do, such as `runs:write`.")]
     created_at: Annotated[DateTime, Meta(description="When the key was made.")]
-    expires_at: Annotated[DateTime | None, Meta(description="When it stops working; null: when revoked.")]
+    expires_at: Annotated[DateTime | None, Meta(description="When it stops working; null: never.")]
     last_used_at: Annotated[DateTime | None, Meta(description="Last use, to the minute; null: never used.")]
+    revoked_at: Annotated[DateTime | None, Meta(description="When it was revoked; null while it works.")]
 
 
 class ApiKeyCreated(AnswerBody, kw_only=True):
     """A new key together with its secret, which cannot be read again."""
 
-    key: Annotated[str, Meta(description="The secret (`axk_…`); send it as `Authorization: Bearer`.")]
+    secret: Annotated[str, Meta(description="The key itself (`axk_…`); send it as `Authorization: Bearer`.")]
     api_key: Annotated[ApiKey, Meta(description="The key's record.")]
 
 
@@ -127,10 +133,8 @@ class ApiKeyCreate(RequestBody, kw_only=True):
     """A key to be made for the caller."""
 
     name: Annotated[Title, Meta(description="What the key is for.")]
-    scopes: Annotated[
-        list[Annotated[str, Meta(min_length=1, max_length=64)]] | None,
-        Meta(description="What the key may do, such as `runs:write`; null: whatever its owner may do."),
-    ] = None
+    scopes: Annotated[list[ApiKeyScope], Meta(min_length=1, max_length=16, description="What the key may do.")]
     expires_at: Annotated[
-        DateTime | None, Meta(description="When it stops working; null: never. Must lie in the future.")
-    ] = None
+        DateTime | UnsetType | None,
+        Meta(description="When it stops working; left out: 90 days from now; null: never."),
+    ] = UNSET

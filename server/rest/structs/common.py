@@ -76,21 +76,15 @@ Tags = dict[Key, Annotated[str, Meta(max_length=5_000)]]
 Total = Annotated[
     int | None, Meta(description="How many there are in all: exact up to 10,000, null when there are more.")
 ]
-NextCursor = Annotated[
-    str | None, Meta(description="Pass as `cursor` to read the next page; null on the last page.")
-]
+NextCursor = Annotated[str | None, Meta(description="Pass as `cursor` to read the next page; null on the last page.")]
 
 
 class ErrorBody(AnswerBody, kw_only=True):
     """What went wrong, for a program and for a person."""
 
-    code: Annotated[
-        str, Meta(description="Stable code of the error.", extra_json_schema={"enum": list(ERROR_CODES)})
-    ]
+    code: Annotated[str, Meta(description="Stable code of the error.", extra_json_schema={"enum": list(ERROR_CODES)})]
     message: Annotated[str, Meta(description="What was wrong and what was expected.")]
-    field: Annotated[
-        str | None, Meta(description="The input that must change, when there is exactly one; else null.")
-    ]
+    field: Annotated[str | None, Meta(description="The input that must change, when there is exactly one; else null.")]
     request_id: Annotated[str, Meta(description="Identifies this request in the server's log.")]
 
 

@@ -10,7 +10,6 @@ from msgspec import UNSET, Meta, UnsetType
 from server.rest.structs.common import AnswerBody, DateTime, NextCursor, Reference, RequestBody, Slug, Total
 
 Replicas = Annotated[int, Meta(ge=1, le=64)]
-Device = Annotated[str, Meta(pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$")]
 
 
 class EndpointStatus(StrEnum):
@@ -26,10 +25,9 @@ class EndpointStatus(StrEnum):
 class EndpointTraffic(AnswerBody, kw_only=True):
     """A version behind an endpoint and its share of the requests."""
 
-    version_id: Annotated[str, Meta(description="The version (`ver_…`).")]
-    model_id: Annotated[str, Meta(description="Its model (`mdl_…`).")]
-    model_name: Annotated[str, Meta(description="Name of its model.")]
-    version: Annotated[int, Meta(description="Its number.")]
+    version_id: Annotated[str | None, Meta(description="The version (`ver_…`); null when it is gone.")]
+    model_name: Annotated[str | None, Meta(description="Name of its model; null when it is gone.")]
+    version: Annotated[int | None, Meta(description="Its number; null when it is gone.")]
     weight: Annotated[int, Meta(description="Share of the requests in percent; the weights add up to 100.")]
 
 
@@ -38,37 +36,32 @@ class EndpointConfig(AnswerBody, kw_only=True):
 
     max_batch_rows: Annotated[int, Meta(description="Most rows in one forward pass.")]
     max_queue_rows: Annotated[int, Meta(description="Most rows waiting; more are answered OVERLOADED.")]
-    queue_delay_ms: Annotated[
-        float, Meta(description="How long a request may wait for company; 0: not at all.")
-    ]
+    queue_delay_us: Annotated[int, Meta(description="Longest extra wait for a fuller batch, in microseconds; 0: none.")]
     timeout_ms: Annotated[int, Meta(description="How long a prediction may take in all.")]
     threads: Annotated[int, Meta(description="Compute threads per replica.")]
-    device: Annotated[str, Meta(description="`cpu`, `cuda` or `cuda:N`.")]
-    drain_timeout_ms: Annotated[int, Meta(description="How long a stopping replica may finish its work.")]
+    drain_timeout_seconds: Annotated[int, Meta(description="Longest time to finish accepted requests when stopping.")]
 
 
 class EndpointConfigInput(RequestBody, kw_only=True):
     """Settings to change. What is left out stays, or takes its default on a new endpoint."""
 
-    max_batch_rows: Annotated[
-        int | UnsetType, Meta(ge=1, le=65_536, description="Most rows in one forward.")
-    ] = UNSET
-    max_queue_rows: Annotated[int | UnsetType, Meta(ge=1, le=1_000_000, description="Most rows waiting.")] = (
+    max_batch_rows: Annotated[int | UnsetType, Meta(ge=1, le=4_096, description="Most rows in one forward pass.")] = (
         UNSET
     )
-    queue_delay_ms: Annotated[
-        float | UnsetType, Meta(ge=0, le=1_000, description="How long a request may wait for company.")
+    max_queue_rows: Annotated[
+        int | UnsetType, Meta(ge=1, le=1_000_000, description="Most rows waiting per replica.")
+    ] = UNSET
+    queue_delay_us: Annotated[
+        int | UnsetType,
+        Meta(ge=0, le=1_000_000, description="Longest extra wait for a fuller batch, in microseconds."),
     ] = UNSET
     timeout_ms: Annotated[
         int | UnsetType, Meta(ge=1, le=600_000, description="How long a prediction may take in all.")
     ] = UNSET
-    threads: Annotated[int | UnsetType, Meta(ge=1, le=256, description="Compute threads per replica.")] = (
-        UNSET
-    )
-    device: Annotated[Device | UnsetType, Meta(description="`cpu`, `cuda` or `cuda:N`.")] = UNSET
-    drain_timeout_ms: Annotated[
+    threads: Annotated[int | UnsetType, Meta(ge=1, le=256, description="Compute threads per replica.")] = UNSET
+    drain_timeout_seconds: Annotated[
         int | UnsetType,
-        Meta(ge=0, le=600_000, description="How long a stopping replica may finish its work."),
+        Meta(ge=0, le=600, description="Longest time to finish accepted requests when stopping."),
     ] = UNSET
 
 
@@ -100,25 +93,19 @@ class EndpointList(AnswerBody, kw_only=True):
 
 
 class EndpointCreate(RequestBody, kw_only=True):
-    """An endpoint to be made. It is stopped until it is started."""
+    """An endpoint to be made, stopped unless told otherwise."""
 
     name: Annotated[Slug, Meta(description="Name, unique among the living endpoints of the workspace.")]
-    model_version_id: Annotated[
-        Reference | None, Meta(description="The version to serve; left out: deploy one later.")
-    ] = None
+    model_version_id: Annotated[Reference, Meta(description="The version that takes its requests (`ver_…`).")]
     replicas: Annotated[Replicas, Meta(description="Copies of the model.")] = 1
-    config: Annotated[
-        EndpointConfigInput | None, Meta(description="Settings that differ from the defaults.")
-    ] = None
+    config: Annotated[EndpointConfigInput | None, Meta(description="Settings that differ from the defaults.")] = None
+    start: Annotated[bool, Meta(description="True starts it at once.")] = False
 
 
 class EndpointPatch(RequestBody, kw_only=True):
     """Changes to an endpoint. What is left out stays. A running endpoint switches over without a gap."""
 
-    name: Annotated[Slug | UnsetType, Meta(description="New name.")] = UNSET
-    model_version_id: Annotated[Reference | UnsetType, Meta(description="The version to serve instead.")] = (
-        UNSET
-    )
+    model_version_id: Annotated[Reference | UnsetType, Meta(description="The version to serve instead.")] = UNSET
     replicas: Annotated[Replicas | UnsetType, Meta(description="Copies of the model.")] = UNSET
     config: Annotated[EndpointConfigInput | UnsetType, Meta(description="Settings to change.")] = UNSET
 
@@ -143,9 +130,7 @@ class PredictResponse(AnswerBody, kw_only=True):
 
     outputs: Annotated[
         list[Any] | dict[str, list[Any]],
-        Meta(
-            description="Rows, when the model has one output or `inputs` were rows; else rows by output name."
-        ),
+        Meta(description="Rows, when the model has one output or `inputs` were rows; else rows by output name."),
     ]
     endpoint: Annotated[str, Meta(description="Name of the endpoint.")]
     version: Annotated[int, Meta(description="Number of the version that computed this.")]

@@ -49,33 +49,26 @@ class MetricEntry(RequestBody, kw_only=True):
     key: Annotated[Key, Meta(description="Metric key.")]
     value: Annotated[FloatValue, Meta(description="The value.")]
     step: Annotated[BigInt | None, Meta(description="Step; left out: the run's last step + 1.")] = None
-    timestamp: Annotated[
-        Timestamp | None, Meta(description="Milliseconds since 1970; left out: on arrival.")
-    ] = None
+    timestamp: Annotated[Timestamp | None, Meta(description="Milliseconds since 1970; left out: on arrival.")] = None
 
 
 class MetricsEntries(RequestBody, kw_only=True):
     """Single values, all or none."""
 
-    metrics: Annotated[
-        list[MetricEntry], Meta(min_length=1, max_length=MAX_POINTS, description="The values.")
-    ]
+    metrics: Annotated[list[MetricEntry], Meta(min_length=1, max_length=MAX_POINTS, description="The values.")]
 
 
 class MetricsColumn(RequestBody, kw_only=True):
     """The points of one metric as columns of equal length."""
 
+    values: Annotated[list[FloatValue], Meta(min_length=1, max_length=MAX_POINTS, description="Value of each point.")]
     steps: Annotated[
-        list[BigInt], Meta(min_length=1, max_length=MAX_POINTS, description="Step of each point.")
-    ]
-    values: Annotated[
-        list[FloatValue], Meta(min_length=1, max_length=MAX_POINTS, description="Value of each point.")
-    ]
+        list[BigInt] | None,
+        Meta(max_length=MAX_POINTS, description="Step of each point; left out: on from the run's last step."),
+    ] = None
     timestamps: Annotated[
         list[Timestamp] | None,
-        Meta(
-            max_length=MAX_POINTS, description="Milliseconds since 1970 of each point; left out: on arrival."
-        ),
+        Meta(max_length=MAX_POINTS, description="Milliseconds since 1970 of each point; left out: on arrival."),
     ] = None
 
 
@@ -113,9 +106,7 @@ class MetricsRead(AnswerBody, kw_only=True):
     """Series by metric key, and the place up to which they are complete."""
 
     series: Annotated[dict[str, MetricsSeries], Meta(description="Series by metric key.")]
-    cursor: Annotated[
-        str, Meta(description="Everything up to here is included; a valid `after` of the live stream.")
-    ]
+    cursor: Annotated[str, Meta(description="Everything up to here is included; a valid `after` of the live stream.")]
 
 
 MetricsRow = Annotated[

@@ -32,12 +32,12 @@ class ModelVersionStatus(StrEnum):
 
 
 class ModelFormat(StrEnum):
-    """What a file was found to be; the name the client gave it does not count."""
+    """What kind of file it is, told from its content. `executable` may run code when loaded: stored, never loaded."""
 
     SAFETENSORS = "safetensors"
     TORCH_EXPORT = "torch_export"
     ONNX = "onnx"
-    PICKLE = "pickle"
+    EXECUTABLE = "executable"
     OTHER = "other"
 
 
@@ -49,10 +49,7 @@ class Model(AnswerBody, kw_only=True):
     description: Annotated[str | None, Meta(description="What the model is for.")]
     model_type: Annotated[str | None, Meta(description="Kind of model, such as `mlp`.")]
     tags: Annotated[dict[str, str], Meta(description="Tags by key.")]
-    latest_version: Annotated[
-        int | None, Meta(description="Number of the highest ready version; null: none.")
-    ]
-    aliases: Annotated[dict[str, int], Meta(description="Version number by alias, such as `champion`.")]
+    latest_version: Annotated[int | None, Meta(description="Number of the highest ready version; null: none.")]
     user_id: Annotated[str, Meta(description="Who made it (`usr_…`).")]
     created_at: Annotated[DateTime, Meta(description="When it was made.")]
     updated_at: Annotated[DateTime, Meta(description="When it, or the list of its versions, last changed.")]
@@ -117,14 +114,10 @@ class ModelVersion(AnswerBody, kw_only=True):
     description: Annotated[str | None, Meta(description="What is special about it.")]
     tags: Annotated[dict[str, str], Meta(description="Tags by key.")]
     metrics: Annotated[JsonObject, Meta(description="Figures carried along, such as the final accuracy.")]
-    aliases: Annotated[list[str], Meta(description="Aliases that point here.")]
     file: Annotated[ModelFile | None, Meta(description="The weights; null until uploaded.")]
-    files: Annotated[list[ModelFile], Meta(description="Every file, the weights first.")]
-    architecture: Annotated[
-        JsonObject | None, Meta(description="The architecture document (`arch/1`), if any.")
-    ]
-    inputs: Annotated[list[TensorSpec], Meta(description="Inputs; empty without an architecture.")]
-    outputs: Annotated[list[TensorSpec], Meta(description="Outputs; empty without an architecture.")]
+    architecture: Annotated[JsonObject | None, Meta(description="The architecture document (`arch/1`), if any.")]
+    inputs: Annotated[list[TensorSpec] | None, Meta(description="Inputs of the architecture; null without one.")]
+    outputs: Annotated[list[TensorSpec] | None, Meta(description="Outputs of the architecture; null without one.")]
     run_id: Annotated[str | None, Meta(description="The run that made it (`run_…`).")]
     user_id: Annotated[str, Meta(description="Who uploaded it (`usr_…`).")]
     created_at: Annotated[DateTime, Meta(description="When it was made.")]
@@ -143,9 +136,7 @@ class ModelVersionList(AnswerBody, kw_only=True):
 class ModelVersionForm(RequestBody, kw_only=True):
     """The parts of a multipart upload. It documents them; the upload itself is streamed, never decoded as one."""
 
-    file: Annotated[
-        str, Meta(description="The weights, as they are.", extra_json_schema={"format": "binary"})
-    ]
+    file: Annotated[str, Meta(description="The weights, as they are.", extra_json_schema={"format": "binary"})]
     architecture: Annotated[
         JsonObject | UnsetType, Meta(description="The architecture document (`arch/1`) as JSON.")
     ] = UNSET
@@ -166,9 +157,7 @@ class Deploy(RequestBody, kw_only=True):
         Slug,
         Meta(description="Name of the endpoint; made when missing, switched over without a gap when not."),
     ]
-    replicas: Annotated[
-        Replicas | None, Meta(description="Copies of the model; left out: as before, or 1.")
-    ] = None
+    replicas: Annotated[Replicas | None, Meta(description="Copies of the model; left out: as before, or 1.")] = None
     config: Annotated[
         EndpointConfigInput | None,
         Meta(description="Settings to change; left out: as before, or the defaults."),

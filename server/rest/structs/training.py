@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 from server.rest.structs.common import (
     AnswerBody,
+    BigInt,
     DateTime,
     FloatValue,
     JsonObject,
@@ -117,22 +118,20 @@ class RunList(AnswerBody, kw_only=True):
 class RunCreate(RequestBody, kw_only=True):
     """A run to be made."""
 
-    name: Annotated[Title, Meta(description="Name; several runs may share it.")]
+    name: Annotated[Title | None, Meta(description="Name; made up when left out.")] = None
     experiment: Annotated[
         Reference | None,
-        Meta(description="Id or name of its experiment; a new name makes one. Left out: `default`."),
+        Meta(description="Id or name of its experiment; a new name makes one. Left out: `Default`."),
     ] = None
     model_type: Annotated[Title | None, Meta(description="Kind of model being trained.")] = None
-    config: Annotated[JsonObject, Meta(description="Free configuration.")] = field(default_factory=dict)
-    params: Annotated[dict[Key, Scalar], Meta(description="Hyperparameters by key.")] = field(
+    config: Annotated[JsonObject, Meta(description="Free configuration; at most 256 KiB.")] = field(
         default_factory=dict
     )
+    params: Annotated[dict[Key, Scalar], Meta(description="Hyperparameters by key.")] = field(default_factory=dict)
     tags: Annotated[Tags, Meta(description="Tags by key.")] = field(default_factory=dict)
     notes: Annotated[Notes | None, Meta(description="Free text (Markdown).")] = None
     parent_id: Annotated[Reference | None, Meta(description="The run to nest it in.")] = None
-    start: Annotated[bool, Meta(description="False leaves it pending until its first write or `start`.")] = (
-        True
-    )
+    start: Annotated[bool, Meta(description="False leaves it pending until its first write or `start`.")] = True
 
 
 class RunPatch(RequestBody, kw_only=True):
@@ -141,20 +140,13 @@ class RunPatch(RequestBody, kw_only=True):
     name: Annotated[Title | UnsetType, Meta(description="New name.")] = UNSET
     notes: Annotated[Notes | UnsetType | None, Meta(description="New notes.")] = UNSET
     model_type: Annotated[Title | UnsetType | None, Meta(description="New kind of model.")] = UNSET
-    config: Annotated[JsonObject | UnsetType, Meta(description="New configuration, replacing the old.")] = (
-        UNSET
-    )
-    experiment: Annotated[
-        Reference | UnsetType, Meta(description="Id or name of the experiment to move to.")
-    ] = UNSET
+    experiment: Annotated[Reference | UnsetType, Meta(description="Id or name of the experiment to move to.")] = UNSET
 
 
 class RunFinish(RequestBody, kw_only=True):
     """How a run ended."""
 
-    status: Annotated[RunEnd, Meta(description="The end; the same end again changes nothing.")] = (
-        RunEnd.COMPLETED
-    )
+    status: Annotated[RunEnd, Meta(description="The end; the same end again changes nothing.")] = RunEnd.COMPLETED
     failure: Annotated[Notes | None, Meta(description="Why; only together with `failed`.")] = None
 
 
@@ -166,9 +158,7 @@ class RunStop(RequestBody, kw_only=True):
 
 ParamsBody = Annotated[
     dict[Key, Scalar],
-    Meta(
-        min_length=1, max_length=1_000, description="Parameter key to value. A key that exists is replaced."
-    ),
+    Meta(min_length=1, max_length=1_000, description="Parameter key to value. A key that exists is replaced."),
 ]
 TagsBody = Annotated[
     dict[Key, Annotated[str, Meta(max_length=5_000)] | None],
@@ -181,9 +171,7 @@ class LogEntry(RequestBody, kw_only=True):
 
     message: Annotated[str, Meta(max_length=65_536, description="The text; it may hold line breaks.")]
     level: Annotated[LogLevel, Meta(description="Severity.")] = LogLevel.INFO
-    timestamp: Annotated[DateTime | None, Meta(description="When it was written; left out: on arrival.")] = (
-        None
-    )
+    timestamp: Annotated[DateTime | None, Meta(description="When it was written; left out: on arrival.")] = None
 
 
 class LogBatch(RequestBody, kw_only=True):
@@ -203,7 +191,7 @@ class LogsAccepted(AnswerBody, kw_only=True):
 class LogLine(AnswerBody, kw_only=True):
     """One line of a run's log."""
 
-    sequence: Annotated[int, Meta(description="Place in the run's log: gap-free, from 1, in commit order.")]
+    seq: Annotated[BigInt, Meta(description="Place in the run's log: from 1, in commit order.")]
     timestamp: Annotated[DateTime, Meta(description="When it was written.")]
     level: Annotated[LogLevel, Meta(description="Severity.")]
     message: Annotated[str, Meta(description="The text.")]

@@ -1,0 +1,43 @@
+"""Health and the OpenAPI document itself."""
+
+from __future__ import annotations
+
+from server.rest.route import JSON, Answer, Operation, Raw, json_answer
+from server.rest.structs.system import Health, Readiness
+
+HEALTH = Operation(
+    method="get",
+    path="/health",
+    operation_id="health",
+    tag="system",
+    summary="Is the process alive?",
+    description="Liveness: answers as long as the process does, whatever it depends on.",
+    answers={200: json_answer(Health, "The process is alive.")},
+    security="public",
+    bare=True,
+)
+READY = Operation(
+    method="get",
+    path="/health/ready",
+    operation_id="healthReady",
+    tag="system",
+    summary="Can the server do its work?",
+    description=(
+        "Readiness: the database answers, its migrations are those of this version, and no shutdown has begun."
+    ),
+    answers={200: json_answer(Readiness, "Ready for requests.")},
+    security="public",
+    errors=(503,),
+    bare=True,
+)
+OPENAPI = Operation(
+    method="get",
+    path="/api/openapi.json",
+    operation_id="openapi",
+    tag="system",
+    summary="This document",
+    description="The OpenAPI 3.1 document of the routes that this server serves, generated from their types.",
+    answers={200: Answer("The document.", {JSON: Raw({"type": "object"})})},
+)
+
+OPERATIONS = (HEALTH, READY, OPENAPI)
