@@ -158,7 +158,7 @@ def _plain(value: KeyValue) -> Any:
     return value
 
 
-def _typed(value: Any, kind: type) -> KeyValue:
+def _typed(value: Any, kind: type[Any]) -> KeyValue:
     if value is None:
         return None
     if kind is datetime:
@@ -179,4 +179,5 @@ def _typed(value: Any, kind: type) -> KeyValue:
         raise TypeError(value)
     if isinstance(value, str) and "\x00" in value:
         raise ValueError(value)
-    return value  # type: ignore[no-any-return]  # checked against `kind` just above
+    checked: KeyValue = value
+    return checked

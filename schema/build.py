@@ -39,7 +39,15 @@ from schema.server import ServerQuery
 CONTRACT = Path(__file__).with_name("schema.graphql")
 
 QUERIES = (ServerQuery, IdentityQuery, ExperimentQuery, RunQuery, ModelQuery, EndpointQuery)
-MUTATIONS = (IdentityMutation, ExperimentMutation, RunMutation, MetricMutation, LogMutation, ModelMutation, EndpointMutation)
+MUTATIONS = (
+    IdentityMutation,
+    ExperimentMutation,
+    RunMutation,
+    MetricMutation,
+    LogMutation,
+    ModelMutation,
+    EndpointMutation,
+)
 SUBSCRIPTIONS = (RunSubscription, MetricSubscription, LogSubscription)
 
 

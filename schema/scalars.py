@@ -19,8 +19,8 @@ __all__ = ["JSON", "SCALARS", "BigInt", "FloatSeries", "FloatValue", "IntSeries"
 
 BigInt = NewType("BigInt", int)
 FloatValue = NewType("FloatValue", float)
-IntSeries = NewType("IntSeries", Sequence[int])  # type: ignore[valid-newtype]  # a protocol, only ever a marker here
-FloatSeries = NewType("FloatSeries", Sequence[float])  # type: ignore[valid-newtype]  # as above
+IntSeries = NewType("IntSeries", Sequence[int])
+FloatSeries = NewType("FloatSeries", Sequence[float])
 
 _SAFE = 2**53 - 1
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -44,9 +44,10 @@ def read_int(value: Any) -> int:
         if not (1 <= len(digits) <= 19 and digits.isascii() and digits.isdigit()):
             raise ValueError("expected a whole number or a decimal string")
         value = int(value)
-    if not -(2**63) <= value < 2**63:
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
         raise ValueError("expected a whole number that fits 64 bits")
-    return value
+    return number
 
 
 def write_float(value: float) -> float | str:

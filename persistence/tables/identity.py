@@ -20,6 +20,8 @@ class InstanceRow(Model):
 
 
 class WorkspaceRow(Model):
+    """A room of its own for a team: every other row belongs to one."""
+
     id = fields.UUIDField(primary_key=True)
     slug = fields.CharField(max_length=128, unique=True)
     name = fields.CharField(max_length=250)
@@ -47,6 +49,8 @@ class UserRow(Model):
 
 
 class MembershipRow(Model):
+    """That a user belongs to a workspace, and as what."""
+
     id = fields.BigIntField(primary_key=True)
     workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.CASCADE, related_name=False)
     user = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.CASCADE, related_name=False)
