@@ -106,7 +106,7 @@ class Unavailable(DomainError):
     code = "UNAVAILABLE"
 
 
-class DeadlineExceeded(DomainError):  # noqa: N818  # the name is the code
+class DeadlineExceeded(DomainError):
     """The work did not finish within the time the caller or the server allows."""
 
     code = "DEADLINE_EXCEEDED"
