@@ -10,7 +10,12 @@ from tortoise.models import Model
 
 
 class EndpointRow(Model):
-    """A name that answers predictions. `host` names the server process whose replicas serve it while it runs."""
+    """A name that answers predictions. `host` names the server whose replicas serve it while it runs.
+
+    `generation` grows with every change that must reach the replicas, so that the outcome of an overtaken change is
+    never recorded. `pending` is what a running endpoint is to serve next; until it is loaded the rest describes what
+    serves now.
+    """
 
     id = fields.UUIDField(primary_key=True)
     workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
@@ -20,6 +25,8 @@ class EndpointRow(Model):
     status_reason = fields.TextField(null=True)
     replicas = fields.IntField()
     config: fields.JSONField[dict[str, Any]] = fields.JSONField()
+    generation = fields.BigIntField(default=1)
+    pending: fields.JSONField[dict[str, Any] | None] = fields.JSONField(null=True)
     port = fields.IntField(null=True)
     host = fields.CharField(max_length=64, null=True)
     created_at = fields.DatetimeField()
