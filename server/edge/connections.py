@@ -1,0 +1,98 @@
+"""The long-lived connections of this process, so that they can be told to end: at shutdown, or with a session.
+
+Streams do not poll for a shutdown: they are registered here and are closed, or wait on `stopping`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from domain.access import Principal
+from server.logs import get_logger
+
+log = get_logger("axonml.connections")
+
+SERVICE_RESTART: Final = 1012
+FORBIDDEN: Final = 4403
+
+T = TypeVar("T")
+Close = Callable[[int, str], Awaitable[None]]
+
+
+@dataclass(slots=True, eq=False)
+class LiveConnection:
+    """One open WebSocket. `principal` is None until it has authenticated."""
+
+    close: Close
+    principal: Principal | None = None
+
+
+class LiveConnections:
+    """Registry of open WebSockets and the event that ends every stream."""
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+        self._open: set[LiveConnection] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @asynccontextmanager
+    async def opened(self, close: Close, principal: Principal | None = None) -> AsyncIterator[LiveConnection]:
+        """Registers a WebSocket for as long as the block runs."""
+        connection = LiveConnection(close, principal)
+        self._open.add(connection)
+        try:
+            yield connection
+        finally:
+            self._open.discard(connection)
+
+    async def stop(self) -> None:
+        """Ends every stream: WebSockets are closed with 1012, on which clients reconnect."""
+        self.stopping.set()
+        await self._close(list(self._open), SERVICE_RESTART, "the server is restarting")
+
+    async def end_session(self, session_id: str) -> None:
+        """Closes the WebSockets that a session opened."""
+        await self._end(lambda principal: principal.session_id == session_id)
+
+    async def end_api_key(self, api_key_id: str) -> None:
+        """Closes the WebSockets that an API key opened."""
+        await self._end(lambda principal: principal.api_key_id == api_key_id)
+
+    async def _end(self, chosen: Callable[[Principal], bool]) -> None:
+        ended = [one for one in self._open if one.principal is not None and chosen(one.principal)]
+        await self._close(ended, FORBIDDEN, "the session has ended")
+
+    async def _close(self, connections: list[LiveConnection], code: int, reason: str) -> None:
+        results = await asyncio.gather(*(one.close(code, reason) for one in connections), return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                log.warning("closing a socket failed", exc_info=result)
+
+    async def until_stopping(self, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """The items of `source` until it ends or the server stops; `source` is closed in either case."""
+        stop = asyncio.ensure_future(self.stopping.wait())
+        following: asyncio.Future[T] | None = None
+        try:
+            while True:
+                following = asyncio.ensure_future(anext(source))
+                await asyncio.wait({following, stop}, return_when=asyncio.FIRST_COMPLETED)
+                if not following.done():
+                    return
+                try:
+                    item = following.result()
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            stop.cancel()
+            if following is not None and not following.done():
+                following.cancel()
+                with suppress(asyncio.CancelledError, StopAsyncIteration):
+                    await following
+            await source.aclose()

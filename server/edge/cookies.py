@@ -1,0 +1,101 @@
+"""The browser's session in cookies: `HttpOnly`, `SameSite`, and `__Host-` with `Secure` wherever HTTPS is used.
+
+Scripts of a page can never read them, and a request that carries them is only taken from our own origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from starlette.requests import cookie_parser
+from starlette.responses import Response
+from starlette.types import Scope
+
+from server.edge.replies import header
+
+SESSION: Final = "axonml_session"
+REFRESH: Final = "axonml_refresh"
+
+
+class IssuedTokens(Protocol):
+    """What signing in produced."""
+
+    @property
+    def access_token(self) -> str:
+        """The access token."""
+        ...
+
+    @property
+    def refresh_token(self) -> str:
+        """The refresh token."""
+        ...
+
+    @property
+    def session_seconds(self) -> float:
+        """Seconds until the session ends at the latest."""
+        ...
+
+
+def read(scope: Scope) -> Mapping[str, str]:
+    """The cookies of a request, by name."""
+    text = header(scope, b"cookie")
+    return cookie_parser(text) if text is not None else {}
+
+
+class Cookies:
+    """Names and attributes of the session cookies. `secure`: the server is reached over HTTPS."""
+
+    def __init__(self, *, secure: bool) -> None:
+        prefix = "__Host-" if secure else ""
+        self._secure = secure
+        self.session_name = prefix + SESSION
+        self.refresh_name = prefix + REFRESH
+
+    def keep(self, response: Response, tokens: IssuedTokens) -> None:
+        """Sets both cookies on an answer. The session cookie outlives its token, so that it can be renewed."""
+        age = max(0, int(tokens.session_seconds))
+        for name, value, same_site in (
+            (self.session_name, tokens.access_token, "lax"),
+            (self.refresh_name, tokens.refresh_token, "strict"),
+        ):
+            response.set_cookie(
+                name,
+                value,
+                max_age=age,
+                path="/",
+                secure=self._secure,
+                httponly=True,
+                samesite="lax" if same_site == "lax" else "strict",
+            )
+
+    def clear(self, response: Response) -> None:
+        """Removes both cookies."""
+        for name in (self.session_name, self.refresh_name):
+            response.delete_cookie(name, path="/", secure=self._secure, httponly=True, samesite="lax")
+
+    def of(self, scope: Scope, response: Response) -> RequestCookies:
+        """The cookies of one request and its answer."""
+        return RequestCookies(self, read(scope).get(self.refresh_name), response)
+
+
+class RequestCookies:
+    """The session cookies of one HTTP request, as the use-cases see them."""
+
+    def __init__(self, cookies: Cookies, refresh_token: str | None, response: Response) -> None:
+        self._cookies = cookies
+        self._refresh_token = refresh_token
+        self._response = response
+
+    @property
+    def refresh_token(self) -> str | None:
+        """The refresh token that came with the request."""
+        return self._refresh_token
+
+    def keep(self, tokens: IssuedTokens) -> None:
+        """Sets the cookies of a session on the answer."""
+        self._cookies.keep(self._response, tokens)
+
+    def clear(self) -> None:
+        """Removes them."""
+        self._cookies.clear(self._response)

@@ -1,0 +1,43 @@
+"""Everything that answers a caller who has not signed in. What is not written here is closed.
+
+This is a literal list on purpose: opening something is a visible change to this file, and a test walks every
+route, root field and protocol and compares. Nothing may be added by computation.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Method and exact path. HEAD follows GET.
+ROUTES: Final[frozenset[tuple[str, str]]] = frozenset(
+    {
+        ("GET", "/health"),
+        ("GET", "/health/ready"),
+        ("POST", "/api/auth/setup"),
+        ("POST", "/api/auth/login"),
+        ("POST", "/api/auth/refresh"),
+    }
+)
+
+# Pages that a person needs before signing in. They carry no data.
+PAGES: Final[frozenset[tuple[str, str]]] = frozenset(
+    {
+        ("GET", "/"),
+        ("GET", "/login"),
+        ("GET", "/setup"),
+        ("GET", "/favicon.ico"),
+    }
+)
+
+# Scripts and styles of those pages and of GraphiQL: files of the distribution, the same for everybody.
+ASSETS: Final = "/assets/"
+
+# The gate lets these through without credentials, because each operation, or the page, is checked by itself:
+# GraphQL against the root fields below, the GraphQL WebSocket by its `connection_init`.
+CHECKED_INSIDE: Final[frozenset[str]] = frozenset({"/graphql"})
+
+ROOT_FIELDS: Final[dict[str, frozenset[str]]] = {
+    "query": frozenset({"__typename", "serverInfo"}),
+    "mutation": frozenset({"__typename", "authSetup", "authLogin", "authRefresh"}),
+    "subscription": frozenset(),
+}

@@ -1,0 +1,84 @@
+"""The outermost layer: every request gets an id, one line in the access log, and an answer whatever happens inside."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from domain.errors import DomainError
+from server.edge.identity import caller_of, set_request_id
+from server.edge.replies import header, refuse
+from server.logs import get_logger
+from server.rest.errors import report
+
+log = get_logger("axonml.access")
+
+_VALID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_QUIET: Final = frozenset({"/health", "/health/ready"})
+
+
+class RequestLog:
+    """Takes a valid `X-Request-Id` or makes one, answers it, and logs the outcome under it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        given = header(scope, b"x-request-id")
+        request_id = given if given is not None and _VALID.fullmatch(given) else uuid.uuid4().hex
+        set_request_id(scope, request_id)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        status = 0
+        size = 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status, size
+            kind = message["type"]
+            if kind in ("http.response.start", "websocket.http.response.start", "websocket.accept"):
+                status = message.get("status", 101)
+                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message = {**message, "headers": headers}
+            elif kind == "http.response.body":
+                size += len(message.get("body", b""))
+            elif kind == "websocket.close" and status == 0:
+                status = 403
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except DomainError as problem:
+            if status:
+                report(problem, path=scope["path"])
+            else:
+                await refuse(scope, receive, watched, problem, request_id)
+        except Exception as error:  # noqa: BLE001 - the last line of defence: a defect is logged and masked
+            report(error, path=scope["path"])
+            if not status:
+                await refuse(scope, receive, watched, None, request_id)
+        finally:
+            self._write(scope, status, size, time.perf_counter() - started)
+
+    def _write(self, scope: Scope, status: int, size: int, seconds: float) -> None:
+        caller = caller_of(scope).scope
+        client = scope.get("client")
+        write = log.debug if scope["path"] in _QUIET else log.info
+        write(
+            "request",
+            method=scope.get("method", "WEBSOCKET"),
+            path=scope["path"],
+            status=status,
+            bytes=size,
+            ms=round(seconds * 1000, 2),
+            client=client[0] if client else None,
+            user=caller.principal.user_id if caller else None,
+        )

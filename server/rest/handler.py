@@ -1,0 +1,194 @@
+"""From a typed route to Starlette, and the few things every REST handler does: read, validate, answer.
+
+No rule of a noun lives here. A handler raises `DomainError`; this module decides how that looks on the wire.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+
+from domain.errors import BadUserInput, DomainError, UnsupportedMediaType
+from server.edge.identity import request_id_of
+from server.rest.errors import error_response, report
+from server.rest.route import JSON, Handler, Operation, Route
+
+T = TypeVar("T")
+
+_PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<place>[^`]*)`)?$", re.DOTALL)
+_UNKNOWN: Final = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]*)`")
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", re.ASCII)
+_encoder: Final = msgspec.json.Encoder()
+_decoders: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
+
+
+class InvalidBody(BadUserInput):
+    """The body was read, but is not what the route takes: answered 422 instead of 400."""
+
+
+def media_type(request: Request) -> str:
+    """The type of the body, lower-case and without parameters; raises UnsupportedMediaType for a compressed one."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType(f"the body is encoded as {encoding!r}; send it unencoded", field="Content-Encoding")
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _check_json(request: Request) -> None:
+    found = media_type(request)
+    if found != JSON:
+        expected = f"expected Content-Type: {JSON}"
+        raise UnsupportedMediaType(f"{expected}, got {found!r}" if found else expected, field="Content-Type")
+    charset = re.search(r"charset=\"?([\w-]+)", request.headers["content-type"], re.IGNORECASE)
+    if charset is not None and charset[1].lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType("JSON must be encoded as UTF-8", field="Content-Type")
+
+
+def invalid(error: msgspec.ValidationError) -> InvalidBody:
+    """What msgspec found, with the field in the form `points[3].key` where it says which."""
+    found = _PLACE.match(str(error))
+    message = found["message"] if found else str(error)
+    place = ((found["place"] if found else None) or "").removeprefix("$").removeprefix(".")
+    named = _UNKNOWN.search(message) or _MISSING.search(message)
+    if named is not None:
+        place = f"{place}.{named['name']}" if place else named["name"]
+    return InvalidBody(message, field=place or None)
+
+
+def decode(data: bytes, form: type[T] | Any) -> T:
+    """JSON text as a value of `form`. Raises BadUserInput (not JSON) or InvalidBody (not the expected shape)."""
+    decoder = _decoders.get(form)
+    if decoder is None:
+        decoder = _decoders[form] = msgspec.json.Decoder(form)
+    try:
+        value: T = decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise BadUserInput(f"the body is not valid JSON: {reason}") from None
+    return value
+
+
+async def json_body(request: Request, form: type[T] | Any) -> T:
+    """The body of `request` as a value of `form`, a type that msgspec describes.
+
+    Raises UnsupportedMediaType, BadUserInput when it is empty or not JSON, InvalidBody when it does not validate.
+    """
+    _check_json(request)
+    data = await request.body()
+    if not data:
+        raise BadUserInput("the body is empty; a JSON document was expected")
+    return decode(data, form)
+
+
+async def optional_json_body(request: Request, form: type[T] | Any) -> T | None:
+    """Like `json_body`; None when there is no body at all."""
+    data = await request.body()
+    if not data:
+        return None
+    return await json_body(request, form)
+
+
+def answer(value: object, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer: a msgspec struct, or plain values."""
+    return Response(_encoder.encode(value), status, headers, JSON)
+
+
+def no_content() -> Response:
+    """204."""
+    return Response(status_code=204)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The Idempotency-Key header; raises BadUserInput when it is not 1 to 255 printable ASCII characters."""
+    values = request.headers.getlist("idempotency-key")
+    if not values:
+        return None
+    key = values[0].strip()
+    if len(values) > 1 or _IDEMPOTENCY_KEY.fullmatch(key) is None:
+        raise BadUserInput(
+            "expected one Idempotency-Key of 1 to 255 printable ASCII characters", field="Idempotency-Key"
+        )
+    return key
+
+
+def query(request: Request, form: type[T]) -> T:
+    """The query string as a struct: unknown and repeated parameters, and values of another type, are refused.
+
+    List fields take `a,b` as well as repeated parameters. Raises BadUserInput naming the parameter.
+    """
+    given: dict[str, Any] = {}
+    known = {field.encode_name: field for field in msgspec.structs.fields(form)}
+    for name in request.query_params:
+        values = request.query_params.getlist(name)
+        if name not in known:
+            raise BadUserInput(f"unknown query parameter; known are {', '.join(known) or 'none'}", field=name)
+        if _takes_list(known[name].type):
+            given[name] = [part for value in values for part in value.split(",") if part]
+        elif len(values) > 1:
+            raise BadUserInput("this query parameter may be given only once", field=name)
+        else:
+            given[name] = values[0]
+    try:
+        return msgspec.convert(given, form, strict=False)
+    except msgspec.ValidationError as error:
+        problem = invalid(error)
+        raise BadUserInput(problem.message, field=problem.field) from None
+
+
+def _takes_list(form: Any) -> bool:
+    described = msgspec.inspect.type_info(form)
+    parts = described.types if isinstance(described, msgspec.inspect.UnionType) else (described,)
+    return any(isinstance(part, msgspec.inspect.ListType | msgspec.inspect.VarTupleType) for part in parts)
+
+
+def _status(problem: DomainError, operation: Operation) -> int | None:
+    if isinstance(problem, InvalidBody):
+        return 422
+    # A value that parsed but breaks a rule is a validation error of the body; without a body it is the URL's fault.
+    if type(problem) is BadUserInput and problem.field is not None and operation.request is not None:
+        return 400 if problem.field in _OUTSIDE_THE_BODY or _in_url(problem.field, operation) else 422
+    return None
+
+
+_OUTSIDE_THE_BODY: Final = frozenset({"Idempotency-Key", "Content-Type", "Content-Encoding", "Content-Length", "Host"})
+
+
+def _in_url(field: str, operation: Operation) -> bool:
+    return any(parameter.name == field for parameter in operation.params)
+
+
+def guarded(handler: Handler, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+    """`handler`, answering every error in REST's shape."""
+
+    async def run(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except DomainError as problem:
+            return error_response(problem, request_id_of(request.scope), status=_status(problem, operation))
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody is there to read it; the access log shows it
+        except Exception as error:  # noqa: BLE001 - a defect is logged with its request id and masked
+            report(error, operation=operation.operation_id)
+            return error_response(None, request_id_of(request.scope))
+
+    return run
+
+
+def starlette_route(route: Route) -> StarletteRoute:
+    """The ASGI route of a typed one."""
+    operation = route.operation
+    return StarletteRoute(
+        operation.path,
+        guarded(route.handler, operation),
+        methods=[operation.method.upper()],
+        name=operation.operation_id,
+    )
