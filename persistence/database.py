@@ -24,7 +24,7 @@ from persistence.tables import MODULES
 APP = "axonml"
 _CONNECTION = "default"
 _OLDEST, _NEWEST = 150_000, 190_000
-_OFFLINE_DSN = "postgresql://localhost/axonml"
+OFFLINE_DSN = "postgresql://localhost/axonml"
 
 
 class DatabaseUnusable(Exception):  # noqa: N818 - reads as a condition
@@ -48,7 +48,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def tortoise_config(dsn: str, pool: PoolSettings | None = None) -> dict[str, Any]:
-    """What Tortoise and Aerich need to know: one connection, and one app with our tables and Aerich's."""
+    """What Tortoise needs to know: one connection, and one app with our tables."""
     pool = pool or PoolSettings()
     credentials = {
         "dsn": dsn,
@@ -69,14 +69,20 @@ def tortoise_config(dsn: str, pool: PoolSettings | None = None) -> dict[str, Any
     }
     return {
         "connections": {_CONNECTION: {"engine": "persistence.client", "credentials": credentials}},
-        "apps": {APP: {"models": [*MODULES, "aerich.models"], "default_connection": _CONNECTION}},
+        "apps": {APP: {"models": list(MODULES), "default_connection": _CONNECTION}},
         "use_tz": True,
         "timezone": "UTC",
     }
 
 
+def _aerich_config() -> dict[str, Any]:
+    config = tortoise_config(OFFLINE_DSN)
+    config["apps"][APP]["models"].append("aerich.models")
+    return config
+
+
 # For the `aerich` command and the offline generator, which read the tables and connect to nothing.
-TORTOISE_ORM = tortoise_config(_OFFLINE_DSN)
+TORTOISE_ORM = _aerich_config()
 
 
 class Connection:
