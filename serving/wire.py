@@ -78,6 +78,7 @@ class Failure(msgspec.Struct, frozen=True, tag="failure", array_like=True):
     message: str
     queued_rows: int
     retry_after: float | None = None
+    field: str | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel", array_like=True):
@@ -229,74 +230,3 @@ class FrameReader:
 def _cut(whole: memoryview) -> Frame:
     kind, meta, _body = _lengths(whole)
     return _decode(kind, whole[_HEADER.size : _HEADER.size + meta], whole[_offset(meta) :])
-
-
-# --- control: between the host and what it started -----------------------------------------------
-
-
-class Load(msgspec.Struct, frozen=True, tag="load"):
-    """The host's first message to a replica: what to load and how to serve it."""
-
-    replica: int
-    architecture: str
-    weights_path: str
-    weights_sha256: str | None
-    socket_path: str
-    threads: int
-    max_batch_rows: int
-    max_queue_rows: int
-    queue_delay_us: int
-
-
-class Drain(msgspec.Struct, frozen=True, tag="drain"):
-    """Take no new requests, finish the accepted ones, end."""
-
-
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """The model is loaded and warm, and the socket listens. Times in milliseconds."""
-
-    load_ms: float
-    batch_one_ms: float
-    batch_max_ms: float
-    resident_bytes: int
-    private_bytes: int
-
-
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """The model cannot be loaded. `code` None: not the caller's fault."""
-
-    message: str
-    code: str | None = None
-    field: str | None = None
-
-
-ToReplica = Load | Drain
-FromReplica = Ready | Refused
-_LENGTH: Final = struct.Struct("<I")
-MAX_CONTROL_BYTES: Final = 8 * 1024 * 1024
-
-
-def pack_control(message: ToReplica | FromReplica) -> bytes:
-    """A control message with its length in front."""
-    payload = msgspec.msgpack.encode(message)
-    return _LENGTH.pack(len(payload)) + payload
-
-
-class ControlReader:
-    """Cuts a control stream into payloads."""
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yields every complete payload; raises WireError on one that is too large."""
-        self._data += data
-        while len(self._data) >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(self._data)
-            if size > MAX_CONTROL_BYTES:
-                raise WireError(f"control message of {size} bytes")
-            if len(self._data) < _LENGTH.size + size:
-                return
-            payload = bytes(self._data[_LENGTH.size : _LENGTH.size + size])
-            del self._data[: _LENGTH.size + size]
-            yield payload

@@ -29,7 +29,7 @@ Forward = Callable[[Arrays], Arrays]
 Signature = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 
-class ValueRefused(BadUserInput):
+class ValueRefusedError(BadUserInput):
     """The model cannot take these values (an index out of its table); raised by `forward`."""
 
 
