@@ -1,8 +1,9 @@
-"""Rows of runs, their params and their tags."""
+"""Rows of runs, their params and their tags.
+
+What a client gave as JSON is kept as text: jsonb would turn 1e5 into an integer and forget the order of keys.
+"""
 
 from __future__ import annotations
-
-from typing import Any
 
 from tortoise import fields
 from tortoise.indexes import Index
@@ -10,7 +11,10 @@ from tortoise.models import Model
 
 
 class RunRow(Model):
-    """One training run. `archived_at` hides it; `last_activity_at` is the time of the newest write by the script."""
+    """One training run. `archived_at` hides it; `last_activity_at` is the time of the newest write by the script.
+
+    A run with `purged_at` is gone for every reader; what is left of it is being removed piece by piece.
+    """
 
     id = fields.UUIDField(primary_key=True)
     workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
@@ -23,7 +27,7 @@ class RunRow(Model):
     status = fields.CharField(max_length=16)
     stop_requested = fields.BooleanField(default=False)
     model_type = fields.CharField(max_length=250, null=True)
-    config: fields.JSONField[Any] = fields.JSONField()
+    config = fields.TextField()
     notes = fields.TextField(null=True)
     failure = fields.TextField(null=True)
     created_at = fields.DatetimeField()
@@ -31,6 +35,7 @@ class RunRow(Model):
     ended_at = fields.DatetimeField(null=True)
     last_activity_at = fields.DatetimeField(null=True)
     archived_at = fields.DatetimeField(null=True)
+    purged_at = fields.DatetimeField(null=True)
 
     class Meta:
         table = "runs"
@@ -43,12 +48,12 @@ class RunRow(Model):
 
 
 class RunParamRow(Model):
-    """A parameter of a run: its typed value, its text form, and its number when it is one (for search and order)."""
+    """A parameter of a run: its value as JSON, its text form, and its number when it is one (for search and order)."""
 
     id = fields.BigIntField(primary_key=True)
     run = fields.ForeignKeyField("axonml.RunRow", on_delete=fields.CASCADE, related_name=False)
     key = fields.CharField(max_length=250)
-    value: fields.JSONField[Any] = fields.JSONField()
+    value = fields.TextField()
     text = fields.TextField()
     number = fields.FloatField(null=True)
 
