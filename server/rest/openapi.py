@@ -64,7 +64,6 @@ _ERRORS: Final[Mapping[int, tuple[str, str]]] = {
     409: ("Conflict", "Well-formed, but against the present state (CONFLICT)."),
     413: ("PayloadTooLarge", "The body, or something in it, is larger than its limit (PAYLOAD_TOO_LARGE)."),
     415: ("UnsupportedMediaType", "The route does not read this type of body (UNSUPPORTED_MEDIA_TYPE)."),
-    416: ("RangeNotSatisfiable", "The range lies outside the file (BAD_USER_INPUT)."),
     422: ("Invalid", "The body parses but does not validate; `field` says where (BAD_USER_INPUT)."),
     429: ("TooManyRequests", "Too many requests (RATE_LIMITED) or a full queue (OVERLOADED)."),
     500: ("Internal", "A defect of the server (INTERNAL); the request id leads to its log."),
@@ -217,8 +216,6 @@ def _operation(operation: Operation, schemas: _Schemas) -> Document:
         "description": operation.description,
         "security": _SECURITY[operation.security],
     }
-    if operation.planned is not None:
-        body[PLANNED] = operation.planned
     if parameters:
         body["parameters"] = parameters
     if operation.request is not None:
@@ -255,15 +252,11 @@ def _parameter(param: Param, schemas: _Schemas) -> Document:
         "required": param.required or param.place == "path",
         "schema": schema,
     }
-    if param.planned is not None:
-        body[PLANNED] = param.planned
     return body
 
 
 def _answer(answer: Answer, schemas: _Schemas) -> Document:
     body: Document = {"description": answer.description}
-    if answer.planned is not None:
-        body[PLANNED] = answer.planned
     if answer.headers:
         body["headers"] = _headers(answer.headers)
     if answer.media:

@@ -45,10 +45,7 @@ BINARY: Final = Raw({"type": "string", "format": "binary"})
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A parameter in the path, the query or a header. `default` is documented only when it is not None.
-
-    `planned` names the column that will serve it; a planned parameter stands in the contract alone.
-    """
+    """A parameter in the path, the query or a header. `default` is documented only when it is not None."""
 
     name: str
     type: TypeForm
@@ -56,7 +53,6 @@ class Param:
     place: Literal["path", "query", "header"] = "query"
     default: str | int | float | bool | None = None
     required: bool = False
-    planned: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +68,12 @@ class Content:
 class Answer:
     """One successful answer (or one without the error shape). No `media` means no body.
 
-    `headers` maps a header to its description. `planned`: see Param.
+    `headers` maps a header to its description.
     """
 
     description: str
     media: Mapping[str, TypeForm] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    planned: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +82,7 @@ class Operation:
 
     `errors` lists statuses beyond the automatic ones: 400, 429, 500 and 503 always, 401 and 403 when signed
     in, 404 when the path has parameters, 413, 415 and 422 with a request body. `bare` switches the automatic
-    ones off. `idempotent` adds the Idempotency-Key header. `planned` names the column that will serve it.
+    ones off. `idempotent` adds the Idempotency-Key header.
     """
 
     method: Method
@@ -103,7 +98,6 @@ class Operation:
     errors: tuple[int, ...] = ()
     idempotent: bool = False
     bare: bool = False
-    planned: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

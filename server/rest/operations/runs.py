@@ -201,7 +201,6 @@ LOGS_READ = Operation(
             Annotated[str, Meta(min_length=1, max_length=2_048)],
             "The `next_cursor` of the page before, or the `cursor` of an append.",
         ),
-        Param("format", Annotated[str, Meta(pattern="^text$")], "The whole log as text.", planned="metrics"),
     ),
     answers={200: json_answer(LogList, "A page of lines.")},
 )

@@ -45,23 +45,25 @@ class EndpointConfig(AnswerBody, kw_only=True):
 class EndpointConfigInput(RequestBody, kw_only=True):
     """Settings to change. What is left out stays, or takes its default on a new endpoint."""
 
-    max_batch_rows: Annotated[int | UnsetType, Meta(ge=1, le=4_096, description="Most rows in one forward pass.")] = (
-        UNSET
-    )
+    max_batch_rows: Annotated[
+        Annotated[int, Meta(ge=1, le=4_096)] | UnsetType, Meta(description="Most rows in one forward pass.")
+    ] = UNSET
     max_queue_rows: Annotated[
-        int | UnsetType, Meta(ge=1, le=1_000_000, description="Most rows waiting per replica.")
+        Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType, Meta(description="Most rows waiting per replica.")
     ] = UNSET
     queue_delay_us: Annotated[
-        int | UnsetType,
-        Meta(ge=0, le=1_000_000, description="Longest extra wait for a fuller batch, in microseconds."),
+        Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType,
+        Meta(description="Longest extra wait for a fuller batch, in microseconds."),
     ] = UNSET
     timeout_ms: Annotated[
-        int | UnsetType, Meta(ge=1, le=600_000, description="How long a prediction may take in all.")
+        Annotated[int, Meta(ge=1, le=600_000)] | UnsetType, Meta(description="How long a prediction may take in all.")
     ] = UNSET
-    threads: Annotated[int | UnsetType, Meta(ge=1, le=256, description="Compute threads per replica.")] = UNSET
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=256)] | UnsetType, Meta(description="Compute threads per replica.")
+    ] = UNSET
     drain_timeout_seconds: Annotated[
-        int | UnsetType,
-        Meta(ge=0, le=600, description="Longest time to finish accepted requests when stopping."),
+        Annotated[int, Meta(ge=0, le=600)] | UnsetType,
+        Meta(description="Longest time to finish accepted requests when stopping."),
     ] = UNSET
 
 
@@ -121,7 +123,7 @@ class PredictRequest(RequestBody, kw_only=True):
         list[Any] | UnsetType, Meta(description="Rows in the TensorFlow Serving form; answers `predictions`.")
     ] = UNSET
     timeout_ms: Annotated[
-        int | None, Meta(ge=1, le=600_000, description="Deadline; left out: that of the endpoint.")
+        Annotated[int, Meta(ge=1, le=600_000)] | None, Meta(description="Deadline; left out: that of the endpoint.")
     ] = None
 
 

@@ -63,12 +63,12 @@ class MetricsColumn(RequestBody, kw_only=True):
 
     values: Annotated[list[FloatValue], Meta(min_length=1, max_length=MAX_POINTS, description="Value of each point.")]
     steps: Annotated[
-        list[BigInt] | None,
-        Meta(max_length=MAX_POINTS, description="Step of each point; left out: on from the run's last step."),
+        Annotated[list[BigInt], Meta(max_length=MAX_POINTS)] | None,
+        Meta(description="Step of each point; left out: on from the run's last step."),
     ] = None
     timestamps: Annotated[
-        list[Timestamp] | None,
-        Meta(max_length=MAX_POINTS, description="Milliseconds since 1970 of each point; left out: on arrival."),
+        Annotated[list[Timestamp], Meta(max_length=MAX_POINTS)] | None,
+        Meta(description="Milliseconds since 1970 of each point; left out: on arrival."),
     ] = None
 
 

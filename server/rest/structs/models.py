@@ -145,8 +145,8 @@ class ModelVersionForm(RequestBody, kw_only=True):
     run_id: Annotated[str | UnsetType, Meta(description="The run that made it.")] = UNSET
     tags: Annotated[Tags | UnsetType, Meta(description="Tags by key, as JSON.")] = UNSET
     sha256: Annotated[
-        str | UnsetType,
-        Meta(pattern=r"^[0-9a-fA-F]{64}$", description="Declared digest; other bytes are refused."),
+        Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}$")] | UnsetType,
+        Meta(description="Declared digest; other bytes are refused."),
     ] = UNSET
 
 
