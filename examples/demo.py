@@ -1,4 +1,4 @@
-"""The whole product in one minute: a temporary server, a training run, a live chart, a served model, one nested request.
+"""The whole product in one minute: a server, a training run, a live chart, a served model, one nested request.
 
     make demo
 
@@ -129,10 +129,10 @@ def main() -> None:
         if asked.returncode == 0:
             experiment = json.loads(asked.stdout)["data"]["experiment"]
             for found in experiment["runs"]["nodes"]:
-                versions = [
-                    f"{version['model']['name']} v{version['version']} on {', '.join(e['name'] for e in version['endpoints']['nodes'])}"
-                    for version in found["modelVersions"]["nodes"]
-                ]
+                versions = []
+                for version in found["modelVersions"]["nodes"]:
+                    endpoints = ", ".join(endpoint["name"] for endpoint in version["endpoints"]["nodes"])
+                    versions.append(f"{version['model']['name']} v{version['version']} on {endpoints}")
                 measured = ", ".join(f"{metric['key']} {metric['last']:.4f}" for metric in found["metrics"])
                 console.print(f"{found['name']}: {found['status']}, {measured}; {'; '.join(versions)}")
         failed = trained or watching.returncode or asked.returncode
