@@ -1,0 +1,141 @@
+"""Models, versions and files, as values. What a version's bytes allow is derived here, from facts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any, TypedDict
+
+from domain.architecture import Architecture
+from domain.models.files import ModelFormat
+from domain.runs import Tag
+from domain.safetensors import TensorTable
+from domain.tensors import TensorSpec
+
+
+class ModelVersionStatus(Enum):
+    """Whether a version's file is whole and checked."""
+
+    UPLOADING = "uploading"
+    READY = "ready"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A named line of versions. `updated_at` also moves when the list of its versions changes."""
+
+    id: str
+    name: str
+    description: str | None
+    model_type: str | None
+    tags: list[Tag]
+    owner_id: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A stored file. `name` is for showing; the bytes are found by `sha256` alone."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    format: ModelFormat
+    parameter_count: int | None
+    download_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One immutable set of weights.
+
+    `inputs` and `outputs` are those of its architecture; the document itself may be large and is read apart.
+    """
+
+    id: str
+    model_id: str
+    model_name: str
+    version: int
+    status: ModelVersionStatus
+    status_reason: str | None
+    description: str | None
+    tags: list[Tag]
+    metrics: dict[str, Any]
+    file: ModelFile | None
+    inputs: list[TensorSpec] | None
+    outputs: list[TensorSpec] | None
+    run_id: str | None
+    created_by_id: str
+    created_at: datetime
+
+    @property
+    def servable(self) -> bool:
+        """Whether an endpoint can serve it."""
+        return self.servable_reason is None
+
+    @property
+    def servable_reason(self) -> str | None:
+        """Why it cannot be served; None when it can."""
+        if self.status is not ModelVersionStatus.READY or self.file is None:
+            return self.status_reason or f"its file is {self.status.name}"
+        if self.file.format is not ModelFormat.SAFETENSORS:
+            return f"only safetensors files are served; this one is {self.file.format.name}"
+        if self.inputs is None:
+            return "it has no architecture yet"
+        return None
+
+
+class ModelChanges(TypedDict, total=False):
+    """Changes to a model: what is left out stays, None clears."""
+
+    name: str
+    description: str | None
+    model_type: str | None
+    tags: list[Tag]
+
+
+class VersionChanges(TypedDict, total=False):
+    """Changes to a version: what is left out stays, None clears."""
+
+    description: str | None
+    tags: list[Tag]
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDraft:
+    """What a client says about the file it uploads. `architecture` is the text of the document."""
+
+    file_name: str | None = None
+    architecture: str | bytes | None = None
+    description: str | None = None
+    metrics: object = None
+    run_id: str | None = None
+    tags: Sequence[Tag] = ()
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A checked version before it has a number."""
+
+    version: ModelVersion
+    architecture: Architecture | None
+    table: TensorTable | None
+
+
+def numbered(version: ModelVersion, number: int) -> ModelVersion:
+    """The version once it has its number, and so its address."""
+    file = version.file
+    if file is not None:
+        file = replace(file, download_url=download_url(version.model_id, number))
+    return replace(version, version=number, file=file)
+
+
+def download_url(model_id: str, number: int) -> str:
+    """Path of a version's bytes on this server."""
+    return f"/api/models/{model_id}/versions/{number}/download"

@@ -1,0 +1,116 @@
+"""What may be written about models and versions. Each rule raises BadUserInput naming its field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from domain import architecture as architectures
+from domain import names
+from domain.architecture import Architecture
+from domain.errors import BadUserInput
+from domain.models.files import FileBytes, Inspection, inspect
+from domain.runs import Tag
+from domain.safetensors import TensorEntry, TensorTable
+from domain.search import Attribute, AttributeKind, KeyedKind, Vocabulary
+
+MAX_TAGS: Final = 1_000
+MAX_TAG_VALUE: Final = 5_000
+MAX_METRICS: Final = 1_000
+NON_FINITE: Final = ("NaN", "Infinity", "-Infinity")
+
+FILTER: Final = Vocabulary(
+    {
+        "name": Attribute(AttributeKind.TEXT),
+        "description": Attribute(AttributeKind.TEXT),
+        "model_type": Attribute(AttributeKind.TEXT),
+        "created": Attribute(AttributeKind.TIME),
+        "updated": Attribute(AttributeKind.TIME),
+    },
+    {"tags": KeyedKind.TEXTS},
+)
+"""What the filter of a list of models may name."""
+
+
+def checked_tags(tags: Sequence[Tag], *, field: str = "tags") -> list[Tag]:
+    """Tags in order of key. Raises BadUserInput for a bad key or text, a key that appears twice, or too many."""
+    if len(tags) > MAX_TAGS:
+        raise BadUserInput(f"{len(tags)} tags; at most {MAX_TAGS}", field=field)
+    checked: dict[str, Tag] = {}
+    for tag in tags:
+        key = names.title(tag.key, field=field)
+        if key in checked:
+            raise BadUserInput(f"the key {key!r} appears twice", field=field)
+        checked[key] = Tag(key, names.notes(tag.value, field=field, most=MAX_TAG_VALUE))
+    return [checked[key] for key in sorted(checked)]
+
+
+def checked_metrics(value: object, *, field: str = "metrics") -> dict[str, Any]:
+    """An object of numbers, with NaN and infinities by name. Raises BadUserInput naming the key."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise BadUserInput("expected an object of numbers", field=field)
+    if len(value) > MAX_METRICS:
+        raise BadUserInput(f"{len(value)} metrics; at most {MAX_METRICS}", field=field)
+    return {_metric_key(key, field): _metric(number, f"{field}.{key}") for key, number in value.items()}
+
+
+def _metric_key(key: object, field: str) -> str:
+    if not isinstance(key, str):
+        raise BadUserInput("keys are texts", field=field)
+    return names.title(key, field=field)
+
+
+def _metric(number: object, field: str) -> float | int | str:
+    if isinstance(number, str) and number in NON_FINITE:
+        return number
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise BadUserInput('expected a number, "NaN", "Infinity" or "-Infinity"', field=field)
+    if isinstance(number, int):
+        if not -(2**63) <= number < 2**63:
+            raise BadUserInput("expected a whole number that fits 64 bits", field=field)
+        return number
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def description(text: str | None) -> str | None:
+    """Free text, or none."""
+    return None if text is None else names.notes(text, field="description")
+
+
+def model_type(text: str | None) -> str | None:
+    """A short text, or none."""
+    return None if text is None else names.title(text, field="model_type")
+
+
+def table_of(tensors: Sequence[Sequence[Any]]) -> TensorTable:
+    """The table of stored `[name, dtype, shape]` rows, as far as an architecture is compared with it."""
+    return TensorTable({name: TensorEntry(name, dtype, tuple(shape), 0, 0) for name, dtype, shape in tensors})
+
+
+def check_upload(file: FileBytes, name: str, document: str | bytes | None) -> tuple[Inspection, Architecture | None]:
+    """Everything about an upload that needs its bytes or much computing; runs off the event loop."""
+    inspection = inspect(file, name)
+    if document is None:
+        return inspection, None
+    if inspection.table is None:
+        raise BadUserInput(
+            f"an architecture belongs to safetensors weights; this file is {inspection.format.name}",
+            field="architecture",
+        )
+    parsed = architectures.parse_text(document)
+    parsed.check_weights(inspection.table)
+    return inspection, parsed
+
+
+def is_slug(name: str) -> bool:
+    """Whether `name` could be the name of a model."""
+    try:
+        names.slug(name)
+    except BadUserInput:
+        return False
+    return True
