@@ -103,7 +103,7 @@ _SECURITY_SCHEMES: Final[Document] = {
         "type": "apiKey",
         "in": "cookie",
         "name": "axonml_session",
-        "description": "The session cookie of a browser; only with a matching Origin.",
+        "description": "The session cookie of a browser (`__Host-` prefixed over HTTPS); only with a matching Origin.",
     },
 }
 _SECURITY: Final[Mapping[str, list[Document]]] = {
