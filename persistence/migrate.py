@@ -245,7 +245,7 @@ async def _verify(link: Link) -> None:
         raise MigrationRefused(
             f"the database records every migration of this release but lacks {', '.join(missing[:10])}"
             f"{' and more' if len(missing) > 10 else ''}. It was changed by hand or restored in part: restore a "
-            "complete backup."
+            "complete backup. (Developing AxonML? A change in persistence/tables needs `make migration name=...`.)"
         )
 
 

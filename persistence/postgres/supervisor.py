@@ -21,6 +21,7 @@ import asyncpg
 from persistence.postgres import account as accounts
 from persistence.postgres import binaries, cluster
 from persistence.postgres.account import Account
+from persistence.postgres.binaries import Binaries
 from persistence.postgres.errors import PostgresError
 from persistence.postgres.process import ServerProcess
 
@@ -42,10 +43,11 @@ class _Launched:
 
 
 class BundledPostgres:
-    """A private PostgreSQL below `directory` (made, with mode 0700, when missing).
+    """A private PostgreSQL below `directory` (made, with mode 0700, when missing; its parent must exist).
 
-    `start_limit` is in seconds and leaves room for crash recovery. `overrides` replaces server settings; it
-    exists for tests, which trade durability for speed. One object is used by one event loop; a second object
+    `start_limit` is in seconds and leaves room for crash recovery. `overrides` replaces server settings and
+    `programs` the bundled binaries; both exist for tests, which trade durability for speed and also run on
+    other releases. One object is used by one event loop; a second object
     on the same directory, here or in another process, adopts the first one's server.
     """
 
@@ -56,7 +58,10 @@ class BundledPostgres:
         *,
         start_limit: float = 120.0,
         overrides: Mapping[str, str] | None = None,
+        programs: Binaries | None = None,
     ) -> None:
+        version = programs.version if programs is not None else version
+        self._programs = programs
         self._layout = cluster.Layout(Path(os.path.abspath(directory)), version)  # noqa: PTH100 - keep symlinks
         self._start_limit = start_limit
         self._overrides = dict(overrides or {})
@@ -189,7 +194,7 @@ class BundledPostgres:
         layout = self._layout
         if (found := cluster.postmaster(layout)) is not None:
             return _Launched(ServerProcess(found.pid), found.socket_directory, adopted=True)
-        programs = binaries.reachable(layout.version, account, layout.directory)
+        programs = self._programs or binaries.reachable(layout.version, account, layout.directory)
         for role in (cluster.SUPERUSER, ROLE):
             cluster.password(layout, role)
         durable = self._overrides.get("fsync") != "off"
