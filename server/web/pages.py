@@ -1,0 +1,58 @@
+"""Serves the pages and their assets from the distribution: nothing is fetched from anywhere else.
+
+The pages carry no data and look the same to everybody; whatever they show comes through the graph afterwards.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+STATIC: Final = Path(__file__).with_name("static")
+_REVALIDATE: Final = {"cache-control": "no-cache"}
+
+
+def graphiql(_: Request) -> Response:
+    """The GraphiQL page."""
+    return FileResponse(STATIC / "graphiql.html", headers=_REVALIDATE)
+
+
+async def _home(_: Request) -> Response:
+    return RedirectResponse("/graphql", status_code=303)
+
+
+async def _login(_: Request) -> Response:
+    return FileResponse(STATIC / "login.html", headers=_REVALIDATE)
+
+
+async def _setup(_: Request) -> Response:
+    return FileResponse(STATIC / "setup.html", headers=_REVALIDATE)
+
+
+async def _icon(_: Request) -> Response:
+    return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
+
+
+class _Assets(StaticFiles):
+    """Assets keep their names between versions, so browsers ask each time and are answered 304."""
+
+    async def get_response(self, path: str, scope: object) -> Response:  # the types are Starlette's own
+        response = await super().get_response(path, scope)  # type: ignore[arg-type]  # see above
+        response.headers.setdefault("cache-control", "no-cache")
+        return response
+
+
+def routes() -> list[BaseRoute]:
+    """Routes of the pages and of their assets."""
+    return [
+        Route("/", _home),
+        Route("/login", _login),
+        Route("/setup", _setup),
+        Route("/favicon.ico", _icon),
+        Mount("/assets", _Assets(directory=STATIC), name="assets"),
+    ]

@@ -1,0 +1,15 @@
+import { authenticate, submits } from "/assets/session.js";
+
+// The token stays in the fragment: browsers never send it, so it is in no log of any proxy.
+const token = location.hash.slice(1);
+const form = document.querySelector("form");
+
+if (token === "") {
+  form.querySelector("[role=alert]").textContent = "Open the setup link exactly as the server printed it.";
+  form.querySelector("button").disabled = true;
+} else {
+  submits(form, async ({ email, name, password }) => {
+    await authenticate("setup", { token, email, name: name || null, password, session: "COOKIE" });
+    location.replace("/graphql");
+  });
+}
