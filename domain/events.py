@@ -64,6 +64,9 @@ class Watch(Protocol):
 class LiveHub(Protocol):
     """Wakes the readers of runs, whichever process the writer is in."""
 
-    def watch(self, run_id: str) -> AbstractAsyncContextManager[Watch]:
-        """Registers a reader. What happened before entering is the reader's own first read."""
+    def watch(self, run_id: str, *kinds: type[Event]) -> AbstractAsyncContextManager[Watch]:
+        """Registers a reader of these kinds of events; of every kind when none is named.
+
+        What happened before entering is the reader's own first read.
+        """
         ...
