@@ -6,7 +6,7 @@ onto the built schema here. A test holds the printed schema against that file, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ SUBSCRIPTIONS = (RunSubscription, MetricSubscription, LogSubscription)
 
 
 def build(
-    extensions: Iterable[type[SchemaExtension]] = (), execution_context_class: type[Any] | None = None
+    extensions: Iterable[Callable[[], SchemaExtension]] = (), execution_context_class: type[Any] | None = None
 ) -> strawberry.Schema:
     """The served schema."""
     schema = strawberry.Schema(

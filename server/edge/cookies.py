@@ -6,35 +6,17 @@ Scripts of a page can never read them, and a request that carries them is only t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from starlette.requests import cookie_parser
 from starlette.responses import Response
 from starlette.types import Scope
 
+from domain.identity import Tokens
 from server.edge.replies import header
 
 SESSION: Final = "axonml_session"
 REFRESH: Final = "axonml_refresh"
-
-
-class IssuedTokens(Protocol):
-    """What signing in produced."""
-
-    @property
-    def access_token(self) -> str:
-        """The access token."""
-        ...
-
-    @property
-    def refresh_token(self) -> str:
-        """The refresh token."""
-        ...
-
-    @property
-    def session_seconds(self) -> float:
-        """Seconds until the session ends at the latest."""
-        ...
 
 
 def read(scope: Scope) -> Mapping[str, str]:
@@ -52,12 +34,12 @@ class Cookies:
         self.session_name = prefix + SESSION
         self.refresh_name = prefix + REFRESH
 
-    def keep(self, response: Response, tokens: IssuedTokens) -> None:
+    def keep(self, response: Response, tokens: Tokens) -> None:
         """Sets both cookies on an answer. The session cookie outlives its token, so that it can be renewed."""
-        age = max(0, int(tokens.session_seconds))
+        age = max(0, tokens.session_expires_in)
         for name, value, same_site in (
-            (self.session_name, tokens.access_token, "lax"),
-            (self.refresh_name, tokens.refresh_token, "strict"),
+            (self.session_name, tokens.access, "lax"),
+            (self.refresh_name, tokens.refresh, "strict"),
         ):
             response.set_cookie(
                 name,
@@ -92,7 +74,7 @@ class RequestCookies:
         """The refresh token that came with the request."""
         return self._refresh_token
 
-    def keep(self, tokens: IssuedTokens) -> None:
+    def keep(self, tokens: Tokens) -> None:
         """Sets the cookies of a session on the answer."""
         self._cookies.keep(self._response, tokens)
 

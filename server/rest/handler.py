@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -27,6 +27,10 @@ _MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]*)`")
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", re.ASCII)
 _encoder: Final = msgspec.json.Encoder()
 _decoders: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
+
+
+class UnreadableBody(BadUserInput):
+    """The body is not in its format at all: answered 400."""
 
 
 class InvalidBody(BadUserInput):
@@ -62,34 +66,34 @@ def invalid(error: msgspec.ValidationError) -> InvalidBody:
     return InvalidBody(message, field=place or None)
 
 
-def decode(data: bytes, form: type[T] | Any) -> T:
-    """JSON text as a value of `form`. Raises BadUserInput (not JSON) or InvalidBody (not the expected shape)."""
+def decode(data: bytes, form: Any) -> Any:
+    """JSON text as a value of `form`. Raises UnreadableBody (not JSON) or InvalidBody (not the expected shape)."""
     decoder = _decoders.get(form)
     if decoder is None:
         decoder = _decoders[form] = msgspec.json.Decoder(form)
     try:
-        value: T = decoder.decode(data)
+        value = decoder.decode(data)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise BadUserInput(f"the body is not valid JSON: {reason}") from None
+        raise UnreadableBody(f"the body is not valid JSON: {reason}") from None
     return value
 
 
-async def json_body(request: Request, form: type[T] | Any) -> T:
+async def json_body(request: Request, form: type[T]) -> T:
     """The body of `request` as a value of `form`, a type that msgspec describes.
 
-    Raises UnsupportedMediaType, BadUserInput when it is empty or not JSON, InvalidBody when it does not validate.
+    Raises UnsupportedMediaType, UnreadableBody when it is empty or not JSON, InvalidBody when it does not validate.
     """
     _check_json(request)
     data = await request.body()
     if not data:
-        raise BadUserInput("the body is empty; a JSON document was expected")
-    return decode(data, form)
+        raise UnreadableBody("the body is empty; a JSON document was expected")
+    return cast("T", decode(data, form))
 
 
-async def optional_json_body(request: Request, form: type[T] | Any) -> T | None:
+async def optional_json_body(request: Request, form: type[T]) -> T | None:
     """Like `json_body`; None when there is no body at all."""
     data = await request.body()
     if not data:
@@ -126,7 +130,7 @@ def query(request: Request, form: type[T]) -> T:
     List fields take `a,b` as well as repeated parameters. Raises BadUserInput naming the parameter.
     """
     given: dict[str, Any] = {}
-    known = {field.encode_name: field for field in msgspec.structs.fields(form)}
+    known = {field.encode_name: field for field in msgspec.structs.fields(cast("type[msgspec.Struct]", form))}
     for name in request.query_params:
         values = request.query_params.getlist(name)
         if name not in known:
@@ -151,18 +155,17 @@ def _takes_list(form: Any) -> bool:
 
 
 def _status(problem: DomainError, operation: Operation) -> int | None:
-    if isinstance(problem, InvalidBody):
-        return 422
     # A value that parsed but breaks a rule is a validation error of the body; without a body it is the URL's fault.
-    if type(problem) is BadUserInput and problem.field is not None and operation.request is not None:
-        return 400 if problem.field in _OUTSIDE_THE_BODY or _in_url(problem.field, operation) else 422
-    return None
+    if not isinstance(problem, BadUserInput) or isinstance(problem, UnreadableBody) or operation.request is None:
+        return None
+    named_elsewhere = problem.field in _OUTSIDE_THE_BODY or _in_url(problem.field, operation)
+    return None if named_elsewhere else 422
 
 
 _OUTSIDE_THE_BODY: Final = frozenset({"Idempotency-Key", "Content-Type", "Content-Encoding", "Content-Length", "Host"})
 
 
-def _in_url(field: str, operation: Operation) -> bool:
+def _in_url(field: str | None, operation: Operation) -> bool:
     return any(parameter.name == field for parameter in operation.params)
 
 

@@ -1,0 +1,119 @@
+"""Parsed, measured and validated documents, kept by their text: one look-up on the way of a repeated query.
+
+Bounded by number and by the length of all texts together, because a syntax tree takes a few hundred times the
+memory of its text. Nothing here depends on who asks, except that hints are left out for callers who may not explore.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    parse,
+    specified_rules,
+    validate,
+)
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+
+from domain.errors import DomainError
+from server.graphql.limits import Measure, Meter, check
+from server.settings import LimitsSettings
+
+TEXT_BUDGET: Final = 256 * 1024
+LONGEST_KEPT: Final = 16 * 1024
+# What Strawberry itself validates with.
+RULES: Final = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownOperation:
+    """One operation of a document."""
+
+    kind: str
+    root_names: frozenset[str]
+    measure: Measure | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDocument:
+    """A document that parsed; `errors` is what validation found, `refusal` the limit that it passes."""
+
+    document: DocumentNode
+    operations: Mapping[str | None, KnownOperation]
+    errors: tuple[GraphQLError, ...] = ()
+    refusal: DomainError | None = None
+
+    def operation(self, name: str | None) -> KnownOperation | None:
+        """The operation to run: by name, or the only one."""
+        if name is not None:
+            return self.operations.get(name)
+        return next(iter(self.operations.values())) if len(self.operations) == 1 else None
+
+
+class Documents:
+    """The documents one process has seen, for one schema."""
+
+    def __init__(self, limits: LimitsSettings) -> None:
+        self._limits = limits
+        self._known: OrderedDict[tuple[str, bool], KnownDocument] = OrderedDict()
+        self._length = 0
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, schema: GraphQLSchema, text: str, *, explorer: bool) -> KnownDocument:
+        """The document of `text`. `explorer` says whether the caller may be helped with suggestions.
+
+        Raises GraphQLError when it does not parse.
+        """
+        key = (text, explorer)
+        known = self._known.get(key)
+        if known is not None:
+            self.hits += 1
+            self._known.move_to_end(key)
+            return known
+        self.misses += 1
+        known = self._read(schema, text, explorer=explorer)
+        if len(text) <= LONGEST_KEPT:
+            self._keep(key, known)
+        return known
+
+    def _keep(self, key: tuple[str, bool], known: KnownDocument) -> None:
+        self._known[key] = known
+        self._length += len(key[0])
+        while len(self._known) > self._limits.graphql_documents or self._length > TEXT_BUDGET:
+            (oldest, _), _ = self._known.popitem(last=False)
+            self._length -= len(oldest)
+
+    def _read(self, schema: GraphQLSchema, text: str, *, explorer: bool) -> KnownDocument:
+        document = parse(text, max_tokens=self._limits.graphql_tokens)
+        operations: dict[str | None, KnownOperation] = {}
+        try:
+            meter = Meter(schema, document)
+        except DomainError as problem:
+            return KnownDocument(document, {}, refusal=problem)
+        refusal: DomainError | None = None
+        for definition in document.definitions:
+            if not isinstance(definition, OperationDefinitionNode):
+                continue
+            names = meter.root_names(definition)
+            measure: Measure | None = None
+            try:
+                measure = meter.measure(definition)
+                check(definition, measure, self._limits)
+            except DomainError as problem:
+                refusal = refusal or problem
+            operations[definition.name.value if definition.name else None] = KnownOperation(
+                definition.operation.value, names, measure
+            )
+        if refusal is not None:
+            return KnownDocument(document, operations, refusal=refusal)
+        errors = validate(schema, document, RULES, hide_suggestions=not explorer)
+        return KnownDocument(document, operations, tuple(errors))
