@@ -1,0 +1,36 @@
+"""Runs: what a run is, how it lives, how runs are listed, and the use-cases that change them."""
+
+from __future__ import annotations
+
+from domain.runs.entity import ENDED, Moment, Run, RunStatus
+from domain.runs.listing import (
+    RUN_VOCABULARY,
+    RunListing,
+    RunOrder,
+    RunParents,
+    RunsRequest,
+    SortKey,
+)
+from domain.runs.use_cases import ExperimentChoice, NewRun, RunRepository, Runs
+from domain.runs.values import Param, Tag, make_params, make_tags
+
+__all__ = [
+    "ENDED",
+    "RUN_VOCABULARY",
+    "ExperimentChoice",
+    "Moment",
+    "NewRun",
+    "Param",
+    "Run",
+    "RunListing",
+    "RunOrder",
+    "RunParents",
+    "RunRepository",
+    "RunStatus",
+    "Runs",
+    "RunsRequest",
+    "SortKey",
+    "Tag",
+    "make_params",
+    "make_tags",
+]

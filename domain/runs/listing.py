@@ -1,0 +1,181 @@
+"""How runs are listed: the names their filters and orders know, and requests checked into typed listings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+
+from domain.errors import BadUserInput
+from domain.paging import Keyset, PageRequest
+from domain.runs.entity import RunStatus
+from domain.search import (
+    Attribute,
+    AttributeKind,
+    AttributeTarget,
+    Expression,
+    KeyedKind,
+    KeyTarget,
+    Target,
+    Vocabulary,
+    mentions,
+    parse,
+    parse_target,
+)
+
+MAX_ORDERS: Final = 3
+MAX_OFFSET: Final = 10_000
+
+_TEXT = Attribute(AttributeKind.TEXT)
+_TIME = Attribute(AttributeKind.TIME)
+_BOOLEAN = Attribute(AttributeKind.BOOLEAN)
+
+RUN_VOCABULARY: Final = Vocabulary(
+    attributes={
+        "id": Attribute(AttributeKind.ID, id_kind="run"),
+        "name": _TEXT,
+        "status": Attribute(AttributeKind.CHOICE, choices=tuple(status.value for status in RunStatus)),
+        "created": _TIME,
+        "started": _TIME,
+        "ended": _TIME,
+        "duration": Attribute(AttributeKind.NUMBER),
+        "last_activity": _TIME,
+        "archived": _BOOLEAN,
+        "stalled": _BOOLEAN,
+        "stop_requested": _BOOLEAN,
+        "model_type": _TEXT,
+        "owner": Attribute(AttributeKind.REFERENCE, id_kind="usr"),
+        "experiment": Attribute(AttributeKind.REFERENCE, id_kind="exp"),
+        "parent": Attribute(AttributeKind.ID, id_kind="run"),
+        "notes": _TEXT,
+        "failure": _TEXT,
+    },
+    keyed={"metrics": KeyedKind.NUMBERS, "params": KeyedKind.MIXED, "tags": KeyedKind.TEXTS},
+)
+"""Durations are in seconds; `owner` is an address or an id, `experiment` a name or an id."""
+
+_ORDERS: Final = frozenset(
+    {
+        "name",
+        "status",
+        "created",
+        "started",
+        "ended",
+        "duration",
+        "last_activity",
+        "model_type",
+        "owner",
+        "experiment",
+    }
+)
+_ORDER_NAMES: Final = ", ".join(name for name in RUN_VOCABULARY.attributes if name in _ORDERS)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOrder:
+    """One sort key as a client writes it."""
+
+    field: str
+    descending: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RunsRequest:
+    """What a client asks of a list of runs. Hashable: parents asking alike are answered together.
+
+    `offset` skips items and goes without a cursor. `total` false leaves the length of the list uncounted.
+    """
+
+    page: PageRequest = field(default_factory=PageRequest)
+    filter: str | None = None
+    order: tuple[RunOrder, ...] = ()
+    archived: bool = False
+    experiment_id: str | None = None
+    offset: int = 0
+    total: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One checked sort key; missing values (and NaN) come last in both directions."""
+
+    target: Target
+    descending: bool
+
+    @property
+    def types(self) -> tuple[type, ...]:
+        """The Python types of its parts in a cursor: of a param, its number and then its text."""
+        if isinstance(self.target, KeyTarget):
+            return (float, str) if self.target.kind is KeyedKind.MIXED else (float,)
+        kind = self.target.attribute.kind
+        return (datetime if kind is AttributeKind.TIME else float if kind is AttributeKind.NUMBER else str,)
+
+
+@dataclass(frozen=True, slots=True)
+class RunListing:
+    """A checked request. `archived` None lists both, because the filter decides by itself."""
+
+    page: PageRequest
+    filter: Expression | None
+    order: tuple[SortKey, ...]
+    archived: bool | None
+    experiment_id: str | None
+    keyset: Keyset
+    offset: int
+    total: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunParents:
+    """What a nested list hangs under: experiments, owners or parent runs, by canonical id."""
+
+    kind: Literal["experiment", "owner", "parent"]
+    ids: tuple[str, ...]
+
+
+def listing(request: RunsRequest) -> RunListing:
+    """Checks a request. Raises BadUserInput naming `filter`, `order_by`, `after` or `offset`.
+
+    Runs are ordered newest first; that also breaks the ties of every other order.
+    """
+    expression = parse(request.filter, RUN_VOCABULARY)
+    order = _order(request.order)
+    if not 0 <= request.offset <= MAX_OFFSET:
+        raise BadUserInput(f"expected 0 to {MAX_OFFSET}", field="offset")
+    if request.offset and request.page.after is not None:
+        raise BadUserInput("an offset does not go together with a cursor", field="offset")
+    archived = None if expression is not None and mentions(expression, "archived") else request.archived
+    binding = (
+        "runs",
+        request.experiment_id or "",
+        str(archived),
+        (request.filter or "").strip(),
+        *(f"{key.field}\x1e{key.descending}" for key in request.order),
+    )
+    types = (*(kind for key in order for kind in key.types), datetime, str)
+    keyset = Keyset(binding, types)
+    if request.page.after is not None:
+        keyset.decode(request.page.after)
+    return RunListing(
+        request.page, expression, order, archived, request.experiment_id, keyset, request.offset, request.total
+    )
+
+
+def _order(given: tuple[RunOrder, ...]) -> tuple[SortKey, ...]:
+    if len(given) > MAX_ORDERS:
+        raise BadUserInput(f"at most {MAX_ORDERS} sort keys, got {len(given)}", field="order_by")
+    keys: list[SortKey] = []
+    for place, wanted in enumerate(given):
+        where = f"order_by[{place}].field"
+        target = parse_target(wanted.field, RUN_VOCABULARY, field=where)
+        if isinstance(target, AttributeTarget) and target.name not in _ORDERS:
+            raise BadUserInput(
+                f"runs are not ordered by {target.name!r}; known: {_ORDER_NAMES}, metrics.<key>, params.<key>",
+                field=where,
+            )
+        if isinstance(target, KeyTarget) and target.kind is KeyedKind.TEXTS:
+            raise BadUserInput(
+                f"runs are not ordered by tags; known: {_ORDER_NAMES}, metrics.<key>, params.<key>", field=where
+            )
+        keys.append(SortKey(target, wanted.descending))
+    return tuple(keys)

@@ -1,0 +1,390 @@
+"""What can be done with runs. Each use-case authorises, applies a rule of `entity`, saves, and then publishes.
+
+Rules are handed to the repository as functions, which it applies while it holds the lock on the run: so a rule always
+sees the state that it changes. Nothing here knows SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from domain import ids, names
+from domain.access import KeyScope, Scope
+from domain.clock import Clock
+from domain.errors import BadUserInput, Conflict, NotFound
+from domain.events import EventBus, LiveHub, RunChanged
+from domain.experiments import DEFAULT_NAME, ExperimentRepository, reference
+from domain.idempotency import ClientToken
+from domain.paging import Page, PageRequest
+from domain.patch import KEEP, Keep
+from domain.runs import entity, values
+from domain.runs.entity import Moment, Run, RunStatus
+from domain.runs.listing import RunListing, RunParents, RunsRequest, listing
+from domain.runs.values import JsonValue, Param, Tag
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentChoice:
+    """The experiment of a new run: one by id, or the living one of that name, made as `new_id` when missing."""
+
+    id: str | None
+    name: str | None
+    new_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What a run is made of, all of it checked."""
+
+    id: str
+    name: str
+    experiment: ExperimentChoice
+    status: RunStatus
+    model_type: str | None
+    config: Mapping[str, JsonValue]
+    params: tuple[Param, ...]
+    tags: tuple[Tag, ...]
+    notes: str | None
+    parent_id: str | None
+    created_at: datetime
+
+
+class RunRepository(Protocol):
+    """Where runs are kept. Each method is one atomic unit and sees only the scope's workspace."""
+
+    async def create(self, scope: Scope, new: NewRun, token: ClientToken | None, at: Moment) -> Run:
+        """Makes the run, or answers the one that the token made before.
+
+        Raises NotFound (its experiment or parent, naming the field) and Conflict (an archived one, or the token).
+        """
+        ...
+
+    async def change(self, scope: Scope, run_id: str, at: Moment, decide: Callable[[Run], Run]) -> tuple[Run, bool]:
+        """Locks the run, lets `decide` answer what it becomes, and keeps that; whether anything changed.
+
+        `decide` may change everything but id, owner, parent and creation time. Raises NotFound, and what it raises.
+        """
+        ...
+
+    async def by_ids(self, scope: Scope, run_ids: Sequence[str], at: Moment) -> dict[str, Run]:
+        """Those that exist, archived ones included."""
+        ...
+
+    async def page(self, scope: Scope, wanted: RunListing, at: Moment) -> Page[Run]:
+        """One page of the workspace's runs."""
+        ...
+
+    async def pages(self, scope: Scope, parents: RunParents, wanted: RunListing, at: Moment) -> dict[str, Page[Run]]:
+        """One page under each parent, for all of them at once; an empty page where there is nothing."""
+        ...
+
+    async def mark_purged(self, scope: Scope, run_id: str, at: Moment) -> None:
+        """Takes an archived run away from every reader. Raises NotFound, and Conflict unless it is archived."""
+        ...
+
+    async def sweep(self, *, rows: int) -> int:
+        """Removes what is left of purged runs, at most `rows` rows per transaction; how many runs are gone now."""
+        ...
+
+
+class Runs:
+    """The use-cases. Each takes who acts first, and raises DomainError subclasses only.
+
+    `stalled_after`: how long a RUNNING run may be silent before it counts as stalled.
+    """
+
+    PURGE_ROWS = 2_000
+
+    def __init__(
+        self,
+        *,
+        runs: RunRepository,
+        experiments: ExperimentRepository,
+        bus: EventBus,
+        hub: LiveHub,
+        clock: Clock,
+        stalled_after: timedelta,
+    ) -> None:
+        self._runs = runs
+        self._experiments = experiments
+        self._bus = bus
+        self._hub = hub
+        self._clock = clock
+        self._stalled_after = stalled_after
+
+    # --- making and changing -------------------------------------------------------------------------
+
+    async def create(
+        self,
+        scope: Scope,
+        *,
+        name: str | None = None,
+        experiment: str | None = None,
+        model_type: str | None = None,
+        config: JsonValue = None,
+        params: Iterable[tuple[str, JsonValue]] = (),
+        tags: Iterable[tuple[str, str]] = (),
+        parent_id: str | None = None,
+        start: bool = True,
+        notes: str | None = None,
+        client_token: str | None = None,
+    ) -> Run:
+        """Makes a run, in its experiment by id or name (made when missing; `Default` when None is named).
+
+        Raises BadUserInput, PayloadTooLarge, NotFound (experiment or parent), Conflict (client token).
+        """
+        scope.require(KeyScope.RUNS_WRITE)
+        given_params, given_tags = list(params), list(tags)
+        token = ClientToken.of(
+            client_token,
+            "runCreate",
+            name=name,
+            experiment=experiment,
+            model_type=model_type,
+            config=config,
+            params=given_params,
+            tags=given_tags,
+            parent_id=parent_id,
+            start=start,
+            notes=notes,
+        )
+        at = self._moment()
+        experiment_id, experiment_name = reference(DEFAULT_NAME if experiment is None else experiment)
+        new = NewRun(
+            id=ids.new("run"),
+            name=values.made_up_name() if name is None else names.title(name),
+            experiment=ExperimentChoice(experiment_id, experiment_name, ids.new("exp")),
+            status=RunStatus.RUNNING if start else RunStatus.PENDING,
+            model_type=_optional_title(model_type, "model_type"),
+            config=values.make_config(config),
+            params=values.make_params(given_params),
+            tags=values.make_tags(given_tags),
+            notes=_optional_notes(notes),
+            parent_id=None if parent_id is None else ids.parse("run", parent_id, field="parent_id"),
+            created_at=at.now,
+        )
+        run = await self._runs.create(scope, new, token, at)
+        if run.id == new.id:
+            self._bus.publish(RunChanged(run.id))
+        return run
+
+    async def update(
+        self,
+        scope: Scope,
+        run_id: str,
+        *,
+        name: str | Keep = KEEP,
+        notes: str | Keep | None = KEEP,
+        model_type: str | Keep | None = KEEP,
+        config: JsonValue | Keep = KEEP,
+        experiment: str | Keep = KEEP,
+    ) -> Run:
+        """Changes what is not KEEP, in every state but archived. Another experiment must exist already.
+
+        Raises NotFound (the run, or the experiment by field), BadUserInput, Conflict.
+        """
+        scope.require(KeyScope.RUNS_WRITE)
+        changes: dict[str, Any] = {}
+        if not isinstance(name, Keep):
+            changes["name"] = names.title(name)
+        if not isinstance(notes, Keep):
+            changes["notes"] = _optional_notes(notes)
+        if not isinstance(model_type, Keep):
+            changes["model_type"] = _optional_title(model_type, "model_type")
+        if not isinstance(config, Keep):
+            changes["config"] = values.make_config(config)
+        if not isinstance(experiment, Keep):
+            changes["experiment_id"] = await self._living_experiment(scope, experiment)
+        return await self._change(scope, run_id, lambda run: replace(entity.changeable(run), **changes))
+
+    async def start(self, scope: Scope, run_id: str) -> Run:
+        """PENDING becomes RUNNING; RUNNING stays. Raises NotFound, Conflict."""
+        return await self._change(scope, run_id, entity.started)
+
+    async def finish(
+        self, scope: Scope, run_id: str, status: RunStatus = RunStatus.COMPLETED, failure: str | None = None
+    ) -> Run:
+        """Ends it; the same end again changes nothing, another end is a Conflict naming both."""
+        return await self._change(scope, run_id, lambda run: entity.finished(run, status, failure))
+
+    async def stop(self, scope: Scope, run_id: str, *, force: bool = False) -> Run:
+        """Asks a RUNNING run to end itself; a PENDING, stalled or forced one is STOPPED at once."""
+        return await self._change(scope, run_id, lambda run: entity.stopped(run, force=force))
+
+    async def resume(self, scope: Scope, run_id: str) -> Run:
+        """Takes an ended run back to RUNNING. Raises NotFound, Conflict."""
+        return await self._change(scope, run_id, entity.resumed)
+
+    async def delete(self, scope: Scope, run_id: str) -> Run:
+        """Archives it: hidden, and restorable. Raises NotFound."""
+        return await self._change(scope, run_id, entity.archived)
+
+    async def restore(self, scope: Scope, run_id: str) -> Run:
+        """Brings it back. Raises NotFound."""
+        return await self._change(scope, run_id, entity.restored)
+
+    async def purge(self, scope: Scope, run_id: str) -> str:
+        """Removes an archived run for good, with points, logs and links; its id. Raises NotFound, Conflict.
+
+        It is gone for every reader at once; its rows then go in bounded pieces. What a crash leaves behind is removed
+        by the next `sweep_purged`.
+        """
+        scope.require(KeyScope.RUNS_WRITE)
+        canonical = ids.parse("run", run_id)
+        await self._runs.mark_purged(scope, canonical, self._moment())
+        self._bus.publish(RunChanged(canonical))
+        await self._runs.sweep(rows=self.PURGE_ROWS)
+        return canonical
+
+    async def sweep_purged(self) -> int:
+        """Removes what interrupted purges left behind, for all workspaces; how many runs. For the process itself."""
+        return await self._runs.sweep(rows=self.PURGE_ROWS)
+
+    async def log_params(self, scope: Scope, run_id: str, params: Iterable[tuple[str, JsonValue]]) -> Run:
+        """Writes params, all or none, starting a PENDING run.
+
+        Raises NotFound, BadUserInput, and Conflict (ended, archived, or another value of a key).
+        """
+        checked = values.make_params(params)
+        return await self._change(scope, run_id, lambda run: entity.with_params(run, checked), id_field="run_id")
+
+    async def change_tags(
+        self, scope: Scope, run_id: str, *, put: Iterable[tuple[str, str]] = (), remove: Iterable[str] = ()
+    ) -> Run:
+        """Sets and removes tags, all or none, in every state but archived. Raises NotFound, BadUserInput, Conflict."""
+        tags = values.make_tags(put)
+        keys = [values.key(name, field=f"keys[{place}]") for place, name in enumerate(remove)]
+        if len(keys) > values.MAX_AT_ONCE:
+            raise BadUserInput(f"at most {values.MAX_AT_ONCE} keys at once", field="keys")
+        return await self._change(
+            scope, run_id, lambda run: entity.with_tags(entity.without_tags(run, keys), tags), id_field="run_id"
+        )
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    async def get(self, scope: Scope, run_id: str) -> Run:
+        """One run, archived or not. Raises NotFound."""
+        found = await self.find(scope, run_id)
+        if found is None:
+            raise NotFound("there is no such run", field="id")
+        return found
+
+    async def find(self, scope: Scope, run_id: str) -> Run | None:
+        """One run, archived or not; None when there is none."""
+        canonical = ids.parse("run", run_id)
+        return (await self.by_ids(scope, [canonical])).get(canonical)
+
+    async def by_ids(self, scope: Scope, run_ids: Sequence[str]) -> dict[str, Run]:
+        """Those that exist, by canonical id."""
+        scope.require(KeyScope.RUNS_READ)
+        return await self._runs.by_ids(scope, run_ids, self._moment())
+
+    async def page(self, scope: Scope, request: RunsRequest) -> Page[Run]:
+        """A page of the workspace's runs, or of one experiment's. Raises BadUserInput."""
+        scope.require(KeyScope.RUNS_READ)
+        if request.experiment_id is not None:
+            canonical = ids.parse("exp", request.experiment_id, field="experiment_id")
+            request = replace(request, experiment_id=canonical)
+        return await self._runs.page(scope, listing(request), self._moment())
+
+    async def of_experiments(
+        self, scope: Scope, experiment_ids: Sequence[str], request: RunsRequest
+    ) -> dict[str, Page[Run]]:
+        """A page under each experiment."""
+        return await self._pages(scope, RunParents("experiment", tuple(experiment_ids)), request)
+
+    async def of_owners(self, scope: Scope, user_ids: Sequence[str], request: RunsRequest) -> dict[str, Page[Run]]:
+        """A page under each user."""
+        return await self._pages(scope, RunParents("owner", tuple(user_ids)), request)
+
+    async def children(self, scope: Scope, run_ids: Sequence[str], request: RunsRequest) -> dict[str, Page[Run]]:
+        """A page of nested runs under each run."""
+        return await self._pages(scope, RunParents("parent", tuple(run_ids)), request)
+
+    async def updates(self, scope: Scope, run_id: str) -> AsyncIterator[Run]:
+        """The run as it is now, then after each change of its attributes (of several at once, the last).
+
+        Becoming stalled is such a change; the script's sign of life alone is not. Ends when the run is purged or the
+        process stops. Raises NotFound.
+        """
+        canonical = ids.parse("run", run_id, field="run_id")
+        async with self._hub.watch(canonical) as watch:
+            run = await self.find(scope, canonical)
+            if run is None:
+                raise NotFound("there is no such run", field="run_id")
+            yield run
+            while True:
+                try:
+                    async with asyncio.timeout(_seconds_until_stalled(run)):
+                        if not await watch.changed():
+                            return
+                except TimeoutError:
+                    pass  # it may have become stalled: look again
+                newer = await self.find(scope, canonical)
+                if newer is None:
+                    return
+                changed = _told(newer) != _told(run)
+                run = newer
+                if changed:
+                    yield run
+
+    # --- parts -----------------------------------------------------------------------------------------
+
+    async def _pages(self, scope: Scope, parents: RunParents, request: RunsRequest) -> dict[str, Page[Run]]:
+        scope.require(KeyScope.RUNS_READ)
+        return await self._runs.pages(scope, parents, listing(request), self._moment())
+
+    async def _change(self, scope: Scope, run_id: str, decide: Callable[[Run], Run], *, id_field: str = "id") -> Run:
+        scope.require(KeyScope.RUNS_WRITE)
+        canonical = ids.parse("run", run_id, field=id_field)
+        run, changed = await self._runs.change(scope, canonical, self._moment(), decide)
+        if changed:
+            self._bus.publish(RunChanged(canonical))
+        return run
+
+    async def _living_experiment(self, scope: Scope, text: str) -> str:
+        experiment_id, name = reference(text)
+        if experiment_id is not None:
+            found = (await self._experiments.by_ids(scope, [experiment_id])).get(experiment_id)
+        else:
+            found = await self._experiments.by_name(scope, name or "")
+        if found is None:
+            raise NotFound("there is no such experiment", field="experiment")
+        if found.archived:
+            raise Conflict("the experiment is archived; restore it first", field="experiment")
+        return found.id
+
+    def _moment(self) -> Moment:
+        now = self._clock.now()
+        return Moment(now.replace(microsecond=now.microsecond // 1_000 * 1_000), self._stalled_after)
+
+
+def nested(page: PageRequest, *, total: bool = True) -> RunsRequest:
+    """The request of a nested list that takes nothing but a page."""
+    return RunsRequest(page=page, total=total)
+
+
+def _told(run: Run) -> tuple[object, ...]:
+    """What `updates` compares: everything but the moment and the sign of life."""
+    silent = replace(run, last_activity_at=None, seen=Moment(run.created_at, timedelta(0)))
+    return (silent, run.stalled)
+
+
+def _seconds_until_stalled(run: Run) -> float | None:
+    """How long until silence makes the run stalled; None when it is already, or cannot be."""
+    at = run.stalled_at
+    if at is None or run.stalled:
+        return None
+    return max((at - run.seen.now).total_seconds(), 0.0) + 0.002  # just past it, beyond the rounding to milliseconds
+
+
+def _optional_title(text: str | None, field: str) -> str | None:
+    return None if text is None else names.title(text, field=field)
+
+
+def _optional_notes(text: str | None) -> str | None:
+    return None if text is None else names.notes(text, field="notes")
