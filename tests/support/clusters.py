@@ -66,7 +66,7 @@ class Cluster:
     def create(self, *, migrated: bool = True) -> str:
         """Make a database of its own for one test, with our tables or without any; its URL."""
         name = f"t_{uuid.uuid4().hex}"
-        template = f"TEMPLATE {_TEMPLATE} STRATEGY wal_log" if migrated else ""
+        template = f"TEMPLATE {_TEMPLATE} STRATEGY file_copy" if migrated else ""
         owner = urlsplit(self._owner_dsn).username
         self._loop.run(self._execute(f'CREATE DATABASE {name} {template} OWNER "{owner}"'))
         return with_database(self._owner_dsn, name)
@@ -174,16 +174,27 @@ def machine_programs() -> Binaries:
 
 def begin_run() -> None:
     """Called once by the process that controls the run, before there are workers."""
-    for leftover in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    parent = _scratch()
+    for leftover in parent.glob(f"{_PREFIX}*"):
         if _is_abandoned(leftover):
             _end(leftover)
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     directory.chmod(0o711)  # the server's own user passes through when the tests run as root
     (directory / _OWNER_FILE).write_text(f"{os.getpid()} {psutil.Process().create_time()}", "utf-8")
     os.environ[RUN_DIRECTORY] = str(directory)
     # Our settings refuse names they do not know, so the run keeps this one under another.
     if (url := os.environ.pop("AXONML_TEST_DATABASE_URL", None)) is not None:
         os.environ[MACHINE_URL] = url
+
+
+def _scratch() -> Path:
+    """Memory where there is plenty (cloning a database takes 15 ms there, 20 times that on a slow disk)."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK | os.X_OK):
+        status = os.statvfs(memory)
+        if status.f_bavail * status.f_frsize > 2 * 1024**3 and not status.f_flag & getattr(os, "ST_NOEXEC", 0):
+            return memory
+    return Path(tempfile.gettempdir())
 
 
 def end_run() -> None:
