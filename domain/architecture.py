@@ -79,10 +79,13 @@ class Architecture:
             "outputs": [{"name": r.name, "node": r.node} for r in self.results],
         }
 
+    def to_text(self) -> str:
+        """The canonical document as JSON text with sorted keys."""
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+
     def digest(self) -> str:
-        """SHA-256 of the canonical document, in hexadecimal."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of the canonical text, in hexadecimal."""
+        return hashlib.sha256(self.to_text().encode()).hexdigest()
 
     def check_weights(self, table: TensorTable) -> None:
         """Compare with a weights file's header: the same names, shapes and dtypes, none missing, none extra.

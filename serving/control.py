@@ -29,6 +29,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     max_batch_rows: int
     max_queue_rows: int
     queue_delay_us: int
+    hang_ms: int
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):

@@ -128,6 +128,7 @@ class Batcher:
         self._queues: dict[Signature, _Queue] = {}
         self._waiting_rows = 0
         self._running_rows = 0
+        self._running_since: int | None = None
         self._row_ns = 0.0
         self._draining = False
         self.counters = Counters()
@@ -136,6 +137,12 @@ class Batcher:
     def queued_rows(self) -> int:
         """Rows waiting or being computed now."""
         return self._waiting_rows + self._running_rows
+
+    @property
+    def computing_ns(self) -> int:
+        """How long the present batch has been computed; 0 when there is none."""
+        since = self._running_since
+        return 0 if since is None else self._clock() - since
 
     def submit(self, item: Item) -> None:
         """Queue an item. Raises Overloaded, PayloadTooLarge, or Unavailable when draining."""
@@ -185,6 +192,7 @@ class Batcher:
         """The next batch, blocking while there is none; empty when only expired items were found."""
         with self._wake:
             self._running_rows = 0
+            self._running_since = None
             while True:
                 queue = self._oldest()
                 if queue is None:
@@ -199,6 +207,7 @@ class Batcher:
                 self._wake.wait((until - now) / 1e9)
             batch, expired = self._take(queue, now)
             self._running_rows = sum(item.rows for item in batch)
+            self._running_since = now
             if batch:
                 self.counters.dispatched[reason] += 1
         for item in expired:

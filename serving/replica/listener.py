@@ -7,6 +7,7 @@ is this process, at once and without clean-up: nothing in a replica needs saving
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import selectors
 import socket
@@ -76,10 +77,11 @@ class Connection:
 class Listener:
     """The sockets of one replica. `serve` runs in its own thread until the process ends."""
 
-    def __init__(self, lifeline: socket.socket, replica: int, specs: Sequence[TensorSpec]) -> None:
+    def __init__(self, lifeline: socket.socket, replica: int, specs: Sequence[TensorSpec], hang_ms: int) -> None:
         self._lifeline = lifeline
         self._replica = replica
         self._specs = specs
+        self._hang_ns = hang_ms * 1_000_000
         self._selector = selectors.DefaultSelector()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._messages = control.ControlReader()
@@ -208,6 +210,7 @@ class Listener:
     def _on_frame(self, connection: Connection, frame: wire.Frame) -> None:
         message = frame.message
         if isinstance(message, wire.Cancel):
+            self._end_if_hanging()
             item = connection.items.pop(message.id, None)
             if item is not None and self._batcher is not None:
                 self._batcher.cancel(item)
@@ -215,6 +218,12 @@ class Listener:
             self._submit(connection, message, frame.arrays)
         else:
             raise wire.WireError(f"unexpected {type(message).__name__}")
+
+    def _end_if_hanging(self) -> None:
+        """Somebody gave up: if the forward has run for longer than any should, this replica is lost."""
+        if self._batcher is not None and self._batcher.computing_ns > self._hang_ns:
+            faulthandler.dump_traceback()
+            os._exit(4)
 
     def _submit(self, connection: Connection, message: wire.Predict, arrays: dict[str, Array]) -> None:
         batcher, request, outputs = self._batcher, message.id, message.outputs

@@ -43,7 +43,7 @@ def main(lifeline: socket.socket) -> int:
     torch.set_num_threads(load.threads)
     torch.set_num_interop_threads(1)
     graph = architecture.parse_text(load.architecture)
-    listener = Listener(lifeline, load.replica, graph.inputs)
+    listener = Listener(lifeline, load.replica, graph.inputs, load.hang_ms)
     threading.Thread(target=listener.serve, name="listener", daemon=True).start()
     try:
         started = time.perf_counter()
@@ -91,11 +91,13 @@ def _refusal(error: Exception) -> control.Refused:
 
 def _bind(path: str) -> socket.socket:
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    directory = os.open(Path(path).parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     mask = os.umask(0o177)
     try:
-        server.bind(path)
+        server.bind(f"/proc/self/fd/{directory}/{Path(path).name}")  # socket addresses end at 107 bytes
     finally:
         os.umask(mask)
+        os.close(directory)
     server.listen(64)
     return server
 

@@ -1,0 +1,167 @@
+"""A web process's connection to one replica: many requests in flight, matched to answers by id.
+
+Requests of one loop iteration leave in one write. A request whose caller gives up is cancelled in the
+replica too. It must never resend: whether a request may be tried again is the caller's decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, cast
+
+from domain.tensors import Array
+from serving import wire
+
+_JOIN_BYTES: Final = 64 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+class ReplicaGoneError(Exception):
+    """The connection ended before the answer came."""
+
+
+class ReplicaConnection(asyncio.BufferedProtocol):
+    """Multiplexed requests over one socket. `on_lost` is called once, when it ends."""
+
+    def __init__(self, on_lost: Callable[[], None]) -> None:
+        self._on_lost = on_lost
+        self._reader = wire.FrameReader()
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._outgoing: list[wire.Chunk] = []
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[wire.Frame]] = {}
+        self._own_rows = 0
+        self._foreign_rows = 0
+        self.hello: asyncio.Future[wire.Hello] = self._loop.create_future()
+
+    @property
+    def load(self) -> int:
+        """Rows this replica has to do: ours, plus what it last reported of others'."""
+        return self._own_rows + self._foreign_rows
+
+    async def predict(
+        self, inputs: Mapping[str, Array], rows: int, deadline_ns: int, outputs: tuple[str, ...] | None
+    ) -> wire.Frame:
+        """Send a request and wait for its Result or Failure. Raises ReplicaGoneError."""
+        await self._writable.wait()
+        if self._transport is None:
+            raise ReplicaGoneError
+        number = next(self._ids)
+        chunks = wire.encode(wire.Predict(number, deadline_ns, outputs, wire.describe(inputs)), list(inputs.values()))
+        waiting: asyncio.Future[wire.Frame] = self._loop.create_future()
+        self._waiting[number] = waiting
+        self._own_rows += rows
+        self._send(chunks)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if self._transport is not None:
+                self._send(wire.encode(wire.Cancel(number)))
+            raise
+        finally:
+            self._own_rows -= rows
+            self._waiting.pop(number, None)
+
+    def close(self) -> None:
+        """End the connection; requests in flight see ReplicaGoneError."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _send(self, chunks: list[wire.Chunk]) -> None:
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing += chunks
+
+    def _flush(self) -> None:
+        chunks, self._outgoing = self._outgoing, []
+        if self._transport is None:
+            return
+        small: list[wire.Chunk] = []
+        for chunk in chunks:
+            if len(chunk) < _JOIN_BYTES:
+                small.append(chunk)
+                continue
+            if small:
+                self._transport.write(b"".join(small))
+                small = []
+            self._transport.write(chunk)
+        if small:
+            self._transport.write(b"".join(small))
+
+    # --- asyncio.BufferedProtocol ----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
+        return self._reader.buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            for frame in self._reader.received(nbytes):
+                self._on_frame(frame)
+        except wire.WireError as error:
+            logger.error("a replica broke the protocol: %s", error)  # noqa: TRY400 - no traceback needed
+            self.close()
+
+    def _on_frame(self, frame: wire.Frame) -> None:
+        message = frame.message
+        if isinstance(message, wire.Result | wire.Failure):
+            self._foreign_rows = max(0, message.queued_rows - self._own_rows)
+            waiting = self._waiting.get(message.id)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(frame)
+        elif isinstance(message, wire.Hello) and not self.hello.done():
+            self.hello.set_result(message)
+        else:
+            raise wire.WireError(f"unexpected {type(message).__name__}")
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - its end is all that matters
+        self._transport = None
+        self._writable.set()
+        if not self.hello.done():
+            self.hello.cancel()
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(ReplicaGoneError())
+        self._on_lost()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+
+async def connect(path: Path, on_lost: Callable[[], None]) -> ReplicaConnection:
+    """Connect to the replica listening at `path` (of any length) and wait for its greeting.
+
+    Raises OSError or ReplicaGoneError.
+    """
+    loop = asyncio.get_running_loop()
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        short = f"/proc/self/fd/{directory}/{path.name}"  # socket addresses end at 107 bytes
+        _transport, connection = await loop.create_unix_connection(lambda: ReplicaConnection(on_lost), short)
+    finally:
+        os.close(directory)
+    try:
+        await asyncio.shield(connection.hello)
+    except asyncio.CancelledError:
+        connection.close()
+        if connection.hello.cancelled():
+            raise ReplicaGoneError from None
+        raise
+    return connection
