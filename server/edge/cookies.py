@@ -1,6 +1,7 @@
-"""The browser's session in cookies: `HttpOnly`, `SameSite`, and `__Host-` with `Secure` wherever HTTPS is used.
+"""The browser's session in cookies: `HttpOnly`, `SameSite`, and `Secure` with a name prefix wherever HTTPS is used.
 
-Scripts of a page can never read them, and a request that carries them is only taken from our own origin.
+Scripts of a page can never read them, and a request that carries them is only taken from our own origin. The refresh
+token lives for days, so it travels only to the two paths that can use it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from server.edge.replies import header
 
 SESSION: Final = "axonml_session"
 REFRESH: Final = "axonml_refresh"
+REFRESH_PATHS: Final = ("/api/auth/refresh", "/graphql")
 
 
 def read(scope: Scope) -> Mapping[str, str]:
@@ -29,32 +31,34 @@ class Cookies:
     """Names and attributes of the session cookies. `secure`: the server is reached over HTTPS."""
 
     def __init__(self, *, secure: bool) -> None:
-        prefix = "__Host-" if secure else ""
         self._secure = secure
-        self.session_name = prefix + SESSION
-        self.refresh_name = prefix + REFRESH
+        # `__Host-` demands Path=/, so a cookie with a path of its own gets the weaker prefix (RFC 6265bis).
+        self.session_name = ("__Host-" if secure else "") + SESSION
+        self.refresh_name = ("__Secure-" if secure else "") + REFRESH
 
     def keep(self, response: Response, tokens: Tokens) -> None:
-        """Sets both cookies on an answer. The session cookie outlives its token, so that it can be renewed."""
+        """Sets the cookies on an answer. The session cookie outlives its token, so that it can be renewed."""
         age = max(0, tokens.session_expires_in)
-        for name, value, same_site in (
-            (self.session_name, tokens.access, "lax"),
-            (self.refresh_name, tokens.refresh, "strict"),
-        ):
-            response.set_cookie(
-                name,
-                value,
-                max_age=age,
-                path="/",
-                secure=self._secure,
-                httponly=True,
-                samesite="lax" if same_site == "lax" else "strict",
-            )
+        self._set(response, self.session_name, tokens.access, "/", age)
+        for path in REFRESH_PATHS:
+            self._set(response, self.refresh_name, tokens.refresh, path, age)
 
     def clear(self, response: Response) -> None:
-        """Removes both cookies."""
-        for name in (self.session_name, self.refresh_name):
-            response.delete_cookie(name, path="/", secure=self._secure, httponly=True, samesite="lax")
+        """Removes all of them."""
+        self._set(response, self.session_name, "", "/", 0)
+        for path in REFRESH_PATHS:
+            self._set(response, self.refresh_name, "", path, 0)
+
+    def _set(self, response: Response, name: str, value: str, path: str, age: int) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=age,
+            path=path,
+            secure=self._secure,
+            httponly=True,
+            samesite="lax" if path == "/" else "strict",
+        )
 
     def of(self, scope: Scope, response: Response) -> RequestCookies:
         """The cookies of one request and its answer."""

@@ -1,0 +1,49 @@
+"""Who may come in: users, workspaces, sessions, API keys, and the one-time setup of an empty instance.
+
+Everything here is decided before a `Scope` exists; nothing else in the domain may hand one out. Cryptography and
+storage are ports.
+"""
+
+from __future__ import annotations
+
+from domain.identity.entities import (
+    Account,
+    ApiKey,
+    ApiKeySecret,
+    AuthResult,
+    ClientInfo,
+    Founding,
+    FoundingOutcome,
+    KeyRecord,
+    NewSession,
+    SessionPolicy,
+    SessionRecord,
+    SetupState,
+    Tokens,
+    User,
+    Workspace,
+    WorkspaceRole,
+)
+from domain.identity.keys import KeyExpiry
+from domain.identity.service import Identity
+
+__all__ = [
+    "Account",
+    "ApiKey",
+    "ApiKeySecret",
+    "AuthResult",
+    "ClientInfo",
+    "Founding",
+    "FoundingOutcome",
+    "Identity",
+    "KeyExpiry",
+    "KeyRecord",
+    "NewSession",
+    "SessionPolicy",
+    "SessionRecord",
+    "SetupState",
+    "Tokens",
+    "User",
+    "Workspace",
+    "WorkspaceRole",
+]

@@ -1,0 +1,1 @@
+"""Cryptography behind the ports of the domain: nothing here decides who may do what."""
