@@ -26,6 +26,11 @@ def slug(value: str, *, field: str = "name") -> str:
     return value
 
 
+def is_slug(value: str) -> bool:
+    """Whether `value` could be such a name; what could not be one names nothing."""
+    return _SLUG.fullmatch(value) is not None and not ids.looks_like_id(value)
+
+
 def title(value: str, *, field: str = "name") -> str:
     """A free name of 1 to 250 characters: NFC, no control characters, no spaces at the edges."""
     text = unicodedata.normalize("NFC", value)

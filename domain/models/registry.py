@@ -118,7 +118,7 @@ class Models:
         if model_id is not None:
             wanted = ids.parse("mdl", model_id)
             return (await self._models.by_ids(scope, [wanted])).get(wanted)
-        return await self._models.by_name(scope, name) if name is not None and rules.is_slug(name) else None
+        return await self._models.by_name(scope, name) if name is not None and names.is_slug(name) else None
 
     async def get(self, scope: Scope, model: str) -> Model:
         """One model by id or name. Raises NotFound."""

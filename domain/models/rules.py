@@ -11,12 +11,10 @@ from domain import names
 from domain.architecture import Architecture
 from domain.errors import BadUserInput
 from domain.models.files import FileBytes, Inspection, inspect
-from domain.runs import Tag
+from domain.runs import Tag, make_tags
 from domain.safetensors import TensorEntry, TensorTable
 from domain.search import Attribute, AttributeKind, KeyedKind, Vocabulary
 
-MAX_TAGS: Final = 1_000
-MAX_TAG_VALUE: Final = 5_000
 MAX_METRICS: Final = 1_000
 NON_FINITE: Final = ("NaN", "Infinity", "-Infinity")
 
@@ -33,17 +31,9 @@ FILTER: Final = Vocabulary(
 """What the filter of a list of models may name."""
 
 
-def checked_tags(tags: Sequence[Tag], *, field: str = "tags") -> list[Tag]:
-    """Tags in order of key. Raises BadUserInput for a bad key or text, a key that appears twice, or too many."""
-    if len(tags) > MAX_TAGS:
-        raise BadUserInput(f"{len(tags)} tags; at most {MAX_TAGS}", field=field)
-    checked: dict[str, Tag] = {}
-    for tag in tags:
-        key = names.title(tag.key, field=field)
-        if key in checked:
-            raise BadUserInput(f"the key {key!r} appears twice", field=field)
-        checked[key] = Tag(key, names.notes(tag.value, field=field, most=MAX_TAG_VALUE))
-    return [checked[key] for key in sorted(checked)]
+def checked_tags(tags: Sequence[Tag]) -> list[Tag]:
+    """Tags in order of key. Raises BadUserInput for a bad key or text, two texts for one key, or too many."""
+    return list(make_tags((tag.key, tag.value) for tag in tags))
 
 
 def checked_metrics(value: object, *, field: str = "metrics") -> dict[str, Any]:
@@ -105,12 +95,3 @@ def check_upload(file: FileBytes, name: str, document: str | bytes | None) -> tu
     parsed = architectures.parse_text(document)
     parsed.check_weights(inspection.table)
     return inspection, parsed
-
-
-def is_slug(name: str) -> bool:
-    """Whether `name` could be the name of a model."""
-    try:
-        names.slug(name)
-    except BadUserInput:
-        return False
-    return True

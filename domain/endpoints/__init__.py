@@ -1,0 +1,35 @@
+"""Endpoints: names that answer predictions, their life, and the predictions themselves."""
+
+from domain.endpoints.entities import (
+    ConfigChanges,
+    Deployment,
+    Endpoint,
+    EndpointConfig,
+    EndpointStatus,
+    EndpointTraffic,
+    Prediction,
+    PredictionRequest,
+    ServedVersion,
+)
+from domain.endpoints.operator import EndpointOperator, Route
+from domain.endpoints.ports import EndpointHosting, EndpointRepository
+from domain.endpoints.predictions import Predictor
+from domain.endpoints.service import Endpoints
+
+__all__ = [
+    "ConfigChanges",
+    "Deployment",
+    "Endpoint",
+    "EndpointConfig",
+    "EndpointHosting",
+    "EndpointOperator",
+    "EndpointRepository",
+    "EndpointStatus",
+    "EndpointTraffic",
+    "Endpoints",
+    "Prediction",
+    "PredictionRequest",
+    "Predictor",
+    "Route",
+    "ServedVersion",
+]

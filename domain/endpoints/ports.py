@@ -1,0 +1,75 @@
+"""Where endpoints are kept. The scoped half serves callers; the other half serves the server that runs replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from domain.access import Scope
+from domain.endpoints.entities import Endpoint, ServedVersion
+from domain.idempotency import ClientToken
+from domain.paging import Page, PageRequest
+
+Transition = Callable[[Endpoint], Endpoint]
+
+
+class EndpointRepository(Protocol):
+    """Endpoints of one workspace; each call is one atomic unit."""
+
+    async def create(self, scope: Scope, endpoint: Endpoint, token: ClientToken | None, *, most: int) -> Endpoint:
+        """Raises Conflict for a taken name, or when more than `most` would be active on its host; NotFound for a
+        version that is gone.
+        """
+        ...
+
+    async def change(self, scope: Scope, endpoint_id: str, transition: Transition, *, most: int) -> Endpoint:
+        """Applies a transition to the locked endpoint. Raises NotFound, what the transition raises, and as `create`."""
+        ...
+
+    async def create_or_change(
+        self, scope: Scope, endpoint: Endpoint, transition: Transition, token: ClientToken | None, *, most: int
+    ) -> Endpoint:
+        """Creates `endpoint`, or applies the transition to the one that has its name. A token that was used before
+        answers the endpoint as it is now.
+        """
+        ...
+
+    async def delete(self, scope: Scope, endpoint_id: str, check: Callable[[Endpoint], None]) -> None:
+        """Deletes the locked endpoint unless `check` raises. Raises NotFound."""
+        ...
+
+    async def by_ids(self, scope: Scope, endpoint_ids: Sequence[str]) -> dict[str, Endpoint]: ...
+
+    async def by_name(self, scope: Scope, name: str) -> Endpoint | None: ...
+
+    async def page(self, scope: Scope, page: PageRequest, offset: int = 0) -> Page[Endpoint]:
+        """Newest first."""
+        ...
+
+    async def of_owners(
+        self, scope: Scope, owner_ids: Sequence[str], page: PageRequest
+    ) -> dict[str, Page[Endpoint]]: ...
+
+    async def of_versions(
+        self, scope: Scope, version_ids: Sequence[str], page: PageRequest
+    ) -> dict[str, Page[Endpoint]]:
+        """The endpoints whose traffic the version takes, newest first."""
+        ...
+
+
+class EndpointHosting(Protocol):
+    """Endpoints as the server that runs their replicas sees them, whatever their workspace. Never for a caller."""
+
+    async def of_host(self, host: str) -> list[Endpoint]:
+        """The active endpoints of a server."""
+        ...
+
+    async def load(self, endpoint_id: str) -> Endpoint | None: ...
+
+    async def amend(self, endpoint_id: str, transition: Transition) -> Endpoint | None:
+        """Applies a transition to the locked endpoint; None when it is gone."""
+        ...
+
+    async def served_version(self, version_id: str) -> ServedVersion | None:
+        """What is needed to serve a version; None when it is gone or cannot be served."""
+        ...
