@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+from domain.metrics.batch import MAX_KEYS, MAX_POINTS, Batch, Column, Draft, DraftColumn, Floats, Ints, batch_id
+from domain.metrics.cursor import read_cursor, write_cursor
+from domain.metrics.draft import DraftBuilder
+from domain.metrics.follow import MetricDelta
+from domain.metrics.ingest import decode, decode_lines
 from domain.metrics.keys import metric_key
+from domain.metrics.ports import Appended, MetricKey, MetricsSince, MetricStore, RunSeries
 from domain.metrics.requests import KeysRequest, SeriesAxis, SeriesRequest, SummariesRequest
+from domain.metrics.series import MetricSeries, collapsed, draw, draw_all, joined
+from domain.metrics.service import Metrics, MetricsLogged, MetricsRead
+from domain.metrics.summaries import MetricSummary
 
 __all__ = [
+    "MAX_KEYS",
+    "MAX_POINTS",
+    "Appended",
+    "Batch",
+    "Column",
+    "Draft",
+    "DraftBuilder",
+    "DraftColumn",
+    "Floats",
+    "Ints",
     "KeysRequest",
+    "MetricDelta",
+    "MetricKey",
+    "MetricSeries",
+    "MetricStore",
+    "MetricSummary",
+    "Metrics",
+    "MetricsLogged",
+    "MetricsRead",
+    "MetricsSince",
+    "RunSeries",
     "SeriesAxis",
     "SeriesRequest",
     "SummariesRequest",
+    "batch_id",
+    "collapsed",
+    "decode",
+    "decode_lines",
+    "draw",
+    "draw_all",
+    "joined",
     "metric_key",
+    "read_cursor",
+    "write_cursor",
 ]

@@ -73,7 +73,7 @@ class KeysRequest:
 
 @dataclass(frozen=True, slots=True)
 class SeriesRequest:
-    """Series of the named keys (or the first 20), at most `points` buckets each, from `start` to `end` inclusive.
+    """Series of the named keys (or the `first` ones), at most `points` buckets each, from `start` to `end` inclusive.
 
     Bounds are in the unit of the axis: a step, milliseconds since 1970, or seconds since the start of the run.
     """
@@ -83,6 +83,7 @@ class SeriesRequest:
     axis: SeriesAxis = SeriesAxis.STEP
     start: float | None = None
     end: float | None = None
+    first: int = DEFAULT_SERIES
 
     @classmethod
     def of(

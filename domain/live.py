@@ -1,0 +1,56 @@
+"""What live streams share: one read for all readers that stand at the same place.
+
+A thousand subscribers of one run wake together and ask the same question; the first of them asks it for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class SharedReads(Generic[V]):
+    """Merges equal reads that have not begun yet.
+
+    A reader never joins a read that is under way: it may have begun before what woke the reader was committed, and
+    its answer would then hide that. Each read runs in the task of one of its readers; when that one is cancelled,
+    another takes over.
+    """
+
+    def __init__(self) -> None:
+        self._gathering: dict[Hashable, asyncio.Future[V]] = {}
+
+    async def read(self, key: Hashable, fetch: Callable[[], Awaitable[V]]) -> V:
+        """The answer of `fetch`, run once for all who ask for `key` in the same turn of the loop."""
+        while True:
+            shared = self._gathering.get(key)
+            if shared is None:
+                return await self._lead(key, fetch)
+            try:
+                return await asyncio.shield(shared)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not shared.cancelled() or (task is not None and task.cancelling()):
+                    raise
+
+    async def _lead(self, key: Hashable, fetch: Callable[[], Awaitable[V]]) -> V:
+        shared: asyncio.Future[V] = asyncio.get_running_loop().create_future()
+        self._gathering[key] = shared
+        try:
+            try:
+                await asyncio.sleep(0)  # everyone woken in this turn joins
+            finally:
+                del self._gathering[key]
+            answer = await fetch()
+        except asyncio.CancelledError:
+            shared.cancel()
+            raise
+        except BaseException as error:
+            shared.set_exception(error)
+            shared.exception()  # it also reaches the leader, so it is never "not retrieved"
+            raise
+        shared.set_result(answer)
+        return answer

@@ -1,0 +1,167 @@
+"""Drawing a metric: equal steps collapsed, a window cut out, and at most N buckets in which no spike is lost.
+
+Bucket edges are multiples of a power of two of the axis, the smallest that leaves few enough occupied buckets. So
+edges do not move while points are appended (a bucket may only merge with its neighbour), and a far outlier does not
+flatten the rest. The first point always keeps a bucket of its own. Pure numpy; linear but for one sort.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from domain.metrics.batch import MAX_STEP, MIN_STEP, Column, Floats, Ints
+from domain.metrics.requests import SeriesAxis, SeriesRequest
+
+MOST_BUCKETS: Final = 2_000_000
+_SIGN: Final = np.uint64(1 << 63)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MetricSeries:
+    """One metric as columns of equal length, in order of x (of a live delta: in the order accepted).
+
+    `min` and `max` are the band of the finite values per bucket (NaN where a bucket has none), and None unless
+    downsampled. `count` is how many points the columns stand for.
+    """
+
+    key: str
+    steps: Ints
+    values: Floats
+    timestamps: Ints
+    min: Floats | None
+    max: Floats | None
+    count: int
+    downsampled: bool
+
+    @classmethod
+    def exact(cls, column: Column) -> MetricSeries:
+        """The points as they are."""
+        return cls(column.key, column.steps, column.values, column.timestamps, None, None, len(column), False)
+
+
+def joined(parts: list[Column]) -> Column:
+    """One column from several of one key, in the order accepted. `parts` must not be empty."""
+    if len(parts) == 1:
+        return parts[0]
+    return Column(
+        parts[0].key,
+        np.concatenate([part.steps for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.timestamps for part in parts]),
+    )
+
+
+def collapsed(column: Column) -> Column:
+    """Ordered by step, each step once: with the point that was accepted last."""
+    steps = column.steps
+    if len(steps) < 2 or bool((steps[1:] > steps[:-1]).all()):
+        return column
+    order = np.argsort(steps, kind="stable")
+    ordered = steps[order]
+    last = np.append(ordered[1:] != ordered[:-1], True)
+    return _taken(column, order[last])
+
+
+def _taken(column: Column, places: npt.NDArray[Any] | slice) -> Column:
+    return Column(column.key, column.steps[places], column.values[places], column.timestamps[places])
+
+
+def draw_all(columns: Iterable[Column], request: SeriesRequest, started_ms: int) -> list[MetricSeries]:
+    """The series of several keys in order of key; those without a point in the window are left out.
+
+    Very many keys share a bound on what one answer holds, so each may get fewer buckets than asked for.
+    """
+    ordered = sorted(columns, key=lambda column: column.key)
+    share = max(1, MOST_BUCKETS // max(1, len(ordered)))
+    request = replace(request, points=min(request.points, share))
+    drawn = (draw(column, request, started_ms) for column in ordered)
+    return [series for series in drawn if series.count]
+
+
+def draw(column: Column, request: SeriesRequest, started_ms: int) -> MetricSeries:
+    """The series that `request` asks for, of all accepted points of one key.
+
+    `started_ms` is where the RELATIVE axis begins, in ms since 1970. The answer may be empty.
+    """
+    column = collapsed(column)
+    x = column.steps
+    if request.axis is not SeriesAxis.STEP:
+        order = np.argsort(column.timestamps, kind="stable")
+        column = _taken(column, order)
+        x = column.timestamps - (started_ms if request.axis is SeriesAxis.RELATIVE else 0)
+    first, last = _window(x, request)
+    column, x = _taken(column, slice(first, last)), x[first:last]
+    if len(column) <= request.points:
+        return MetricSeries.exact(column)
+    return _bucketed(column, x, request.points)
+
+
+def _window(x: Ints, request: SeriesRequest) -> tuple[int, int]:
+    unit = 1_000 if request.axis is SeriesAxis.RELATIVE else 1
+    first, last = 0, len(x)
+    if request.start is not None:
+        bound = _bounded(request.start * unit, math.ceil)
+        first = last if bound > MAX_STEP else int(np.searchsorted(x, np.int64(bound), "left"))
+    if request.end is not None:
+        bound = _bounded(request.end * unit, math.floor)
+        last = 0 if bound < MIN_STEP else int(np.searchsorted(x, np.int64(bound), "right"))
+    return first, max(first, last)
+
+
+def _bounded(bound: float, rounded: Any) -> int:
+    """A bound as a whole number: within 64 bits, or one beyond them when nothing can satisfy it."""
+    if math.isinf(bound):
+        inward = (bound < 0) == (rounded is math.ceil)
+        if inward:
+            return MIN_STEP if bound < 0 else MAX_STEP
+        return MAX_STEP + 1 if bound > 0 else MIN_STEP - 1
+    whole: int = rounded(bound)
+    if rounded is math.ceil:
+        return max(MIN_STEP, min(whole, MAX_STEP + 1))
+    return min(MAX_STEP, max(whole, MIN_STEP - 1))
+
+
+def _bucketed(column: Column, x: Ints, points: int) -> MetricSeries:
+    """At most `points` buckets; `x` is in order, has more elements than that, and may repeat."""
+    starts = _bucket_starts(x, points)
+    ends = np.append(starts[1:], len(x)) - 1
+    finite = np.isfinite(column.values)
+    lowest = np.minimum.reduceat(np.where(finite, column.values, np.inf), starts)
+    highest = np.maximum.reduceat(np.where(finite, column.values, -np.inf), starts)
+    return MetricSeries(
+        key=column.key,
+        steps=column.steps[ends],
+        values=column.values[ends],
+        timestamps=column.timestamps[ends],
+        min=np.where(np.isinf(lowest), np.nan, lowest),
+        max=np.where(np.isinf(highest), np.nan, highest),
+        count=len(column),
+        downsampled=True,
+    )
+
+
+def _bucket_starts(x: Ints, points: int) -> npt.NDArray[np.intp]:
+    """Where each bucket begins. Neighbours share a bucket of width 2^k when they agree above bit k."""
+    if points == 1:
+        return np.zeros(1, np.intp)
+    order_kept = x.view(np.uint64) ^ _SIGN
+    differing = _bit_length(order_kept[2:] ^ order_kept[1:-1])  # the first point stands alone
+    histogram = np.bincount(differing, minlength=65)
+    at_least = histogram[::-1].cumsum()[::-1]  # at_least[b]: neighbours that differ in bit b-1 or above
+    width = 0
+    while at_least[width + 1 :].any() and int(at_least[width + 1]) + 2 > points:
+        width += 1
+    return np.concatenate(([0, 1], np.flatnonzero(differing > width) + 2))
+
+
+def _bit_length(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Bits needed to write each number: 0 for 0. Exact, because each half fits a double."""
+    high = (numbers >> np.uint64(32)).astype(np.float64)
+    low = (numbers & np.uint64(0xFFFF_FFFF)).astype(np.float64)
+    return np.where(high > 0, np.frexp(high)[1] + 32, np.frexp(low)[1]).astype(np.int64)

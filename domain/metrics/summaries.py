@@ -1,0 +1,82 @@
+"""What a metric came to: the summary of a key, and how an accepted batch changes it.
+
+The arithmetic stays inside doubles for every finite input (no sum of large values overflows), so a summary never
+turns infinite by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from domain.metrics.batch import Column, Floats
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """The summary of one key over all accepted points.
+
+    `last` is the value at the highest step, of equal steps the one accepted last. `min`, `max` and `mean` cover the
+    finite values and are None when there is none; `count` covers all, `non_finite` those that are NaN or infinite.
+    """
+
+    key: str
+    last: float
+    last_step: int
+    min: float | None
+    max: float | None
+    mean: float | None
+    count: int
+    non_finite: int
+
+    @classmethod
+    def of(cls, column: Column) -> MetricSummary:
+        """The summary of one column."""
+        highest = int(column.steps.max())
+        last = int(np.flatnonzero(column.steps == highest)[-1])
+        finite = column.values[np.isfinite(column.values)]
+        return cls(
+            key=column.key,
+            last=float(column.values[last]),
+            last_step=highest,
+            min=float(finite.min()) if len(finite) else None,
+            max=float(finite.max()) if len(finite) else None,
+            mean=_mean(finite) if len(finite) else None,
+            count=len(column),
+            non_finite=len(column) - len(finite),
+        )
+
+    def then(self, later: MetricSummary) -> MetricSummary:
+        """The summary of these points and of those accepted after them."""
+        newer = later.last_step >= self.last_step
+        return MetricSummary(
+            key=self.key,
+            last=later.last if newer else self.last,
+            last_step=max(self.last_step, later.last_step),
+            min=_either(min, self.min, later.min),
+            max=_either(max, self.max, later.max),
+            mean=self._mean_with(later),
+            count=self.count + later.count,
+            non_finite=self.non_finite + later.non_finite,
+        )
+
+    def _mean_with(self, later: MetricSummary) -> float | None:
+        if self.mean is None or later.mean is None:
+            return self.mean if later.mean is None else later.mean
+        mine, theirs = self.count - self.non_finite, later.count - later.non_finite
+        share = theirs / (mine + theirs)
+        return self.mean * (1 - share) + later.mean * share
+
+
+def _either(choose: Callable[[float, float], float], left: float | None, right: float | None) -> float | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return choose(left, right)
+
+
+def _mean(finite: Floats) -> float:
+    with np.errstate(over="ignore"):
+        mean = float(finite.mean())
+    return mean if np.isfinite(mean) else float((finite / len(finite)).sum())
