@@ -23,7 +23,9 @@ SIGN_IN: Final = "sign in first: send Authorization: Bearer with an access token
 class Authenticator(Protocol):
     """Turns credentials into a scope. The identity use-cases implement it."""
 
-    async def authenticate(self, authorization: str | None, session: str | None, workspace: str | None) -> Scope:
+    async def authenticate(
+        self, *, authorization: str | None = None, session: str | None = None, workspace: str | None = None
+    ) -> Scope:
         """The caller's scope.
 
         `authorization` is the header as it came, `session` the access token of the session cookie (never

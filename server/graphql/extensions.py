@@ -47,7 +47,7 @@ class OperationContext(Protocol):
         ...
 
 
-class ColumnlessExecutor(Executor[Any]):
+class OnePassExecutor(Executor[Any]):
     """graphql-core's plain executor: no incremental delivery, and one cheap test for awaitables everywhere.
 
     Strawberry passes its own test to queries but not to subscriptions, so it is set here.

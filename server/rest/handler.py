@@ -6,7 +6,7 @@ No rule of a noun lives here. A handler raises `DomainError`; this module decide
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
@@ -15,11 +15,13 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from domain.errors import BadUserInput, DomainError, UnsupportedMediaType
+from resolvers.context import Services
 from server.edge.identity import request_id_of
 from server.rest.errors import error_response, report
 from server.rest.route import JSON, Handler, Operation, Route
 
 T = TypeVar("T")
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 _PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<place>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `(?P<name>[^`]*)`")
@@ -106,6 +108,11 @@ def answer(value: object, status: int = 200, *, headers: Mapping[str, str] | Non
     return Response(_encoder.encode(value), status, headers, JSON)
 
 
+def services_of(request: Request) -> Services:
+    """The use-cases."""
+    return cast("Services", request.app.state.services)
+
+
 def no_content() -> Response:
     """204."""
     return Response(status_code=204)
@@ -169,7 +176,7 @@ def _in_url(field: str | None, operation: Operation) -> bool:
     return any(parameter.name == field for parameter in operation.params)
 
 
-def guarded(handler: Handler, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+def guarded(handler: Handler, operation: Operation) -> Endpoint:
     """`handler`, answering every error in REST's shape."""
 
     async def run(request: Request) -> Response:
@@ -186,12 +193,24 @@ def guarded(handler: Handler, operation: Operation) -> Callable[[Request], Await
     return run
 
 
-def starlette_route(route: Route) -> StarletteRoute:
-    """The ASGI route of a typed one."""
-    operation = route.operation
-    return StarletteRoute(
-        operation.path,
-        guarded(route.handler, operation),
-        methods=[operation.method.upper()],
-        name=operation.operation_id,
-    )
+def starlette_routes(routes: Iterable[Route]) -> list[StarletteRoute]:
+    """The ASGI routes of typed ones: one for each path, so that a 405 names every method the path has.
+
+    Literal paths come before those with parameters that would match them too.
+    """
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for route in routes:
+        operation = route.operation
+        methods = by_path.setdefault(operation.path, {})
+        if operation.method.upper() in methods:
+            raise ValueError(f"{operation.method} {operation.path} is served twice")
+        methods[operation.method.upper()] = guarded(route.handler, operation)
+    ordered = sorted(by_path, key=lambda path: [part.startswith("{") for part in path.split("/")])
+    return [StarletteRoute(path, _by_method(by_path[path]), methods=list(by_path[path])) for path in ordered]
+
+
+def _by_method(methods: Mapping[str, Endpoint]) -> Endpoint:
+    async def run(request: Request) -> Response:
+        return await methods["GET" if request.method == "HEAD" else request.method](request)
+
+    return run

@@ -1,0 +1,267 @@
+"""The host process: holds the data directory, runs PostgreSQL, serves HTTP, and ends all of it in order.
+
+Nothing here knows a noun. A start that fails says so in one line; a stop is bounded in every step, because whoever
+asked for it is waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from domain.control import DatabaseKind
+from domain.errors import DomainError
+from server import lock, logs
+from server.edge.connections import LiveConnections
+from server.logs import get_logger
+from server.settings import Settings, SettingsError
+from server.supervision import Supervisor
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+log = get_logger("axonml.process")
+
+STREAMS_SECONDS: Final = 5.0
+POSTGRES_DIRECTORY: Final = "postgres"
+RUN_DIRECTORY: Final = "run"
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class StartupError(Exception):
+    """The server cannot start; the message is for the person who started it."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the host decides when serving ends."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, not yet listening. Raises StartupError."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+    except OSError as problem:
+        raise StartupError(f"cannot listen on {host}: {problem.strerror}") from None
+    bound = socket.socket(family, kind)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as problem:
+        bound.close()
+        if problem.errno == errno.EADDRINUSE:
+            raise StartupError(
+                f"port {port} on {host} is in use; stop what uses it, or pass another --port (0 takes a free one)"
+            ) from None
+        raise StartupError(f"cannot listen on {host}:{port}: {problem.strerror}") from None
+    bound.set_inheritable(False)
+    return bound
+
+
+def url_of(settings: Settings, bound: socket.socket) -> str:
+    """Where a person on this machine reaches the server, without a slash at the end."""
+    if settings.server.public_url is not None:
+        return settings.server.public_url
+    host, port = settings.server.host, bound.getsockname()[1]
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - shown, not bound to
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def bounded(what: str, seconds: float, close: Callable[[], object]) -> AsyncIterator[None]:
+    """Runs the block, then `close()` for at most `seconds`; a step that fails or hangs does not stop the rest."""
+    try:
+        yield
+    finally:
+        try:
+            async with asyncio.timeout(seconds):
+                closing = close()
+                if asyncio.iscoroutine(closing):
+                    await closing
+        except TimeoutError:
+            log.error("shutdown step took too long", step=what, seconds=seconds)  # noqa: TRY400 - nothing to trace
+        except Exception:  # the other steps must still run; this one is reported
+            log.exception("shutdown step failed", step=what)
+
+
+class Host:
+    """One server: everything between the command line and the end of the process.
+
+    `announce` prints the few lines for the person at the terminal.
+    """
+
+    def __init__(self, settings: Settings, announce: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._announce = announce
+        self._version = installed_version("axonml")
+        self._stop = asyncio.Event()
+        self._server: uvicorn.Server | None = None
+        self._connections = LiveConnections()
+
+    async def run(self) -> None:
+        """Starts, serves until a signal comes, and stops. Raises StartupError."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._signalled, number)
+        try:
+            main = asyncio.create_task(self._serve(), name="host")
+            stop = asyncio.create_task(self._stop.wait(), name="stop signal")
+            await asyncio.wait({main, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not main.done():
+                await self._wind_down(main)
+            stop.cancel()
+            await main
+        except asyncio.CancelledError:
+            log.info("stopped before it had started")
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _signalled(self, number: int) -> None:
+        if self._stop.is_set():
+            log.warning("second signal: ending at once", signal=signal.Signals(number).name)
+            os._exit(128 + number)
+        log.info("stopping", signal=signal.Signals(number).name)
+        self._stop.set()
+
+    async def _wind_down(self, main: asyncio.Task[None]) -> None:
+        """Not ready, then streams, then requests; what comes after is in the order of `_serve`'s contexts."""
+        self._connections.stopping.set()
+        if self._server is None:
+            main.cancel()  # still starting
+            return
+        try:
+            async with asyncio.timeout(STREAMS_SECONDS):
+                await self._connections.stop()
+        except TimeoutError:
+            log.warning("some sockets did not close in time", open=len(self._connections))
+        self._server.should_exit = True
+
+    async def _serve(self) -> None:
+        settings = self._settings
+        grace = settings.server.shutdown_seconds
+        async with AsyncExitStack() as stack:
+            try:
+                data = lock.prepare(settings.server.data_dir)
+                stack.enter_context(lock.held(data))
+            except lock.DataDirectoryError as problem:
+                raise StartupError(str(problem)) from None
+            bound = bind(settings.server.host, settings.server.port)
+            stack.callback(bound.close)
+            supervisor = Supervisor(stop_seconds=grace)
+            dsn = await self._database(stack, data, supervisor)
+            app = await self._application(stack, data, dsn, supervisor)
+            config = uvicorn.Config(
+                app,
+                http="httptools",
+                ws="websockets-sansio",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                ws_max_size=settings.limits.socket_message_bytes,
+                limit_concurrency=settings.limits.connections,
+                timeout_graceful_shutdown=math.ceil(grace),
+                backlog=1024,
+            )
+            self._server = _Server(config)
+            self._greet(bound)
+            await self._server.serve(sockets=[bound])
+            if not self._stop.is_set():
+                raise StartupError("the web server ended by itself; the log has the reason")
+
+    async def _database(self, stack: AsyncExitStack, data: Path, supervisor: Supervisor) -> str:
+        from persistence import migrate
+        from persistence.database import DatabaseUnusable
+        from persistence.postgres import BundledPostgres, PostgresError
+
+        grace = self._settings.server.shutdown_seconds
+        try:
+            if self._settings.database.url is not None:
+                dsn = self._settings.database.url.get_secret_value()
+                await stack.enter_async_context(bounded("background tasks", grace, supervisor.close))
+            else:
+                bundled = BundledPostgres(data / POSTGRES_DIRECTORY, start_limit=self._settings.database.start_seconds)
+                await stack.enter_async_context(bounded("PostgreSQL", grace + 15, bundled.stop))
+                dsn = await bundled.start()
+                await stack.enter_async_context(bounded("background tasks", grace, supervisor.close))
+                supervisor.keep("postgresql", bundled.watch)
+            await migrate.upgrade(dsn)
+        except (PostgresError, DatabaseUnusable) as problem:
+            raise StartupError(str(problem)) from None
+        return dsn
+
+    async def _application(self, stack: AsyncExitStack, data: Path, dsn: str, supervisor: Supervisor) -> ASGIApp:
+        from persistence.database import DatabaseUnusable
+        from server.app import create_app
+        from server.compose import compose
+        from server.control import LocalControl
+        from server.web.pages import graphiql
+        from server.web.pages import routes as pages
+        from serving.pool import LocalServing
+
+        settings = self._settings
+        serving = LocalServing(data / RUN_DIRECTORY, stop_seconds=settings.server.shutdown_seconds / 2)
+        await serving.__aenter__()
+        kind = DatabaseKind.BUNDLED if settings.database.url is None else DatabaseKind.EXTERNAL
+        control = LocalControl(serving, supervisor, version=self._version, started_at=datetime.now(UTC), database=kind)
+        composing = compose(settings, dsn, control)
+        try:
+            composed = await composing.__aenter__()
+        except (DatabaseUnusable, SettingsError) as problem:
+            await serving.stop()
+            raise StartupError(str(problem)) from None
+        grace = settings.server.shutdown_seconds
+        # Left in this order: the children first, then the pools that the use-cases hold.
+        await stack.enter_async_context(bounded("pools", grace, lambda: composing.__aexit__(None, None, None)))
+        await stack.enter_async_context(bounded("children", grace, serving.stop))
+        password = settings.auth.first_admin_password()
+        try:
+            self._setup_token = await composed.services.identity.ensure_setup(
+                email=settings.auth.admin_email, password=password.get_secret_value() if password else None
+            )
+        except DomainError as problem:
+            raise StartupError(f"cannot make the first administrator: {problem}") from None
+        return create_app(settings, composed, self._connections, pages=pages(), page=graphiql)
+
+    def _greet(self, bound: socket.socket) -> None:
+        url = url_of(self._settings, bound)
+        lines = [f"AxonML {self._version} is running", f"  URL       {url}", f"  GraphiQL  {url}/graphql"]
+        if self._setup_token is not None:
+            lines.append(f"  Set up    {url}/setup#{self._setup_token}")
+            lines.append("            (opens once, to make the first administrator)")
+        self._announce("\n".join(lines))
+
+    _setup_token: str | None = None
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Runs a server until it is told to stop. Raises StartupError or SettingsError."""
+    import uvloop
+
+    logs.configure(settings.log.level, settings.log.format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings, announce))
+
+
+async def _run(settings: Settings, announce: Callable[[str], None]) -> None:
+    await Host(settings, announce).run()
