@@ -26,7 +26,7 @@ _INSERT = f"""
     INSERT INTO experiments AS e
         (id, workspace_id, owner_id, number, name, living_name, description, created_at, updated_at)
     VALUES ($1, $2, $3, (SELECT COALESCE(max(number), 0) + 1 FROM experiments WHERE workspace_id = $2),
-            $4, $4, $5, $6, $6)
+            $4::text, $4::text, $5, $6, $6)
     RETURNING {_COLUMNS}
 """  # noqa: S608 - constants only
 
@@ -136,7 +136,7 @@ class PostgresExperiments:
     async def _save(self, tx: Connection, new: Experiment) -> None:
         try:
             await tx.execute(
-                "UPDATE experiments SET name = $2, living_name = CASE WHEN $5::timestamptz IS NULL THEN $2 END,"
+                "UPDATE experiments SET name = $2::text, living_name = CASE WHEN $5::timestamptz IS NULL THEN $2::text END,"
                 " description = $3, updated_at = $4, archived_at = $5 WHERE id = $1",
                 ids.to_uuid(new.id),
                 new.name,

@@ -312,7 +312,7 @@ class Runs:
         process stops. Raises NotFound.
         """
         canonical = ids.parse("run", run_id, field="run_id")
-        async with self._hub.watch(canonical) as watch:
+        async with self._hub.watch(canonical, RunChanged) as watch:
             run = await self.find(scope, canonical)
             if run is None:
                 raise NotFound("there is no such run", field="run_id")
