@@ -8,10 +8,11 @@ the server as root, and keeps no state outside its directory (a short socket dir
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -110,6 +111,9 @@ class BundledPostgres:
             if server is None or not server.alive:
                 return
             how = await server.stop(fast_limit=fast_limit)
+            if self._sockets is not None and self._layout.directory not in self._sockets.parents:
+                with contextlib.suppress(OSError):  # the short directory outside ours; the next start makes it again
+                    self._sockets.rmdir()
             _log.log(logging.INFO if how == "fast" else logging.WARNING, "PostgreSQL stopped (%s)", how)
 
     async def watch(self) -> None:
@@ -151,8 +155,7 @@ class BundledPostgres:
             return self.dsn
         deadline = time.monotonic() + self._start_limit
         while True:
-            launched = await _to_the_end(self._launch, deadline)
-            self._server, self._sockets = launched.server, launched.sockets
+            launched = await self._launch_to_the_end(deadline)
             if await self._answers(launched.server, deadline):
                 break
             # It ended while starting. Its predecessor may be leaving still; anything else is final.
@@ -164,6 +167,21 @@ class BundledPostgres:
         _log.info("PostgreSQL %s (process %d)", "adopted" if launched.adopted else "started", launched.server.pid)
         return self.dsn
 
+    async def _launch_to_the_end(self, deadline: float) -> _Launched:
+        """Launch in a thread. A cancellation waits for the thread, so that `stop` knows what it started."""
+        task = asyncio.ensure_future(asyncio.to_thread(self._launch, deadline))
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if task.exception() is None:
+            self._server, self._sockets = task.result().server, task.result().sockets
+        if cancelled is not None:
+            raise cancelled
+        return task.result()
+
     def _launch(self, deadline: float) -> _Launched:
         """Prepare the directory and start or adopt the server (in a thread). Raises PostgresError."""
         layout = self._layout
@@ -173,7 +191,7 @@ class BundledPostgres:
         while True:
             with cluster.start_lock(layout) as held:
                 if held:
-                    return self._launch_locked(account)
+                    return self._launch_locked(account, deadline)
             if time.monotonic() > deadline:
                 raise PostgresError(f"another process has been starting PostgreSQL in {layout.directory} for too long")
             time.sleep(_POLL_SECONDS)
@@ -190,7 +208,7 @@ class BundledPostgres:
                 f"closed to it. Give it to that user: chown {account.name}: {directory}"
             )
 
-    def _launch_locked(self, account: Account) -> _Launched:
+    def _launch_locked(self, account: Account, deadline: float) -> _Launched:
         layout = self._layout
         if (found := cluster.postmaster(layout)) is not None:
             return _Launched(ServerProcess(found.pid), found.socket_directory, adopted=True)
@@ -214,13 +232,18 @@ class BundledPostgres:
             raise PostgresError(f"PostgreSQL could not be executed: {error}") from error
         finally:
             os.close(output)
-        return _Launched(ServerProcess(child.pid, child), sockets, adopted=False)
+        server = ServerProcess(child.pid, child)
+        # The lock is held until the server has signed its own lock file: a second starter must find it there.
+        while server.alive and cluster.postmaster(layout) is None and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        return _Launched(server, sockets, adopted=False)
 
     async def _answers(self, server: ServerProcess, deadline: float) -> bool:
         """Wait until the server answers and holds our role and database; False when it ends instead."""
         while server.alive:
             try:
-                connection = await asyncpg.connect(self.superuser_dsn, timeout=5)
+                patience = min(max(deadline - time.monotonic(), 0.2), 5)
+                connection = await asyncpg.connect(self.superuser_dsn, timeout=patience)
             except asyncpg.InvalidPasswordError as error:
                 raise PostgresError(
                     f"PostgreSQL refuses the password in {self._layout.secret(cluster.SUPERUSER)}; restore that "
@@ -248,6 +271,8 @@ class BundledPostgres:
         return False
 
     async def _provide_database(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        # Closing the connection gives the lock back; it is for a second starter that adopted this new server.
+        await connection.execute("SELECT pg_advisory_lock(1)")
         if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", ROLE):
             secret = cluster.password(self._layout, ROLE)  # letters, digits, - and _ only
             await connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{secret}'")
@@ -259,13 +284,3 @@ class BundledPostgres:
             raise PostgresError("the bundled PostgreSQL has not been started")
         secret = quote(cluster.password(self._layout, role), safe="")
         return f"postgresql://{role}:{secret}@/{database}?host={quote(str(self._sockets), safe='')}&port={cluster.PORT}"
-
-
-async def _to_the_end(work: Callable[[float], _Launched], deadline: float) -> _Launched:
-    """Run `work` in a thread; a cancellation waits for its end, so that no started server is forgotten."""
-    task = asyncio.ensure_future(asyncio.to_thread(work, deadline))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
