@@ -1,4 +1,4 @@
-"""Logs of runs: what a line is, how lines are taken, and what may be asked of them."""
+"""What may be asked of a run's log: hashable requests, so that many runs asking alike are answered together."""
 
 from __future__ import annotations
 
@@ -13,13 +13,27 @@ MAX_LINES_READ: Final = 1_000
 
 
 class LogLevel(Enum):
-    """How serious a line is."""
+    """How serious a line is, in rising order."""
 
     DEBUG = "debug"
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
     CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """10 to 50, as in Python's logging: what is stored, and what levels compare by."""
+        return _RANKS[self]
+
+    @classmethod
+    def of_rank(cls, rank: int) -> LogLevel:
+        """The level that is stored as `rank`."""
+        return _LEVELS[rank]
+
+
+_RANKS: Final = {level: 10 * place for place, level in enumerate(LogLevel, start=1)}
+_LEVELS: Final = {rank: level for level, rank in _RANKS.items()}
 
 
 @dataclass(frozen=True, slots=True)
