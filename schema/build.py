@@ -12,12 +12,15 @@ from typing import Any
 
 import strawberry
 from graphql import (
+    GraphQLArgument,
     GraphQLEnumType,
+    GraphQLInputField,
     GraphQLInputObjectType,
     GraphQLInterfaceType,
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
+    Undefined,
     build_schema,
     lexicographic_sort_schema,
     print_schema,
@@ -63,8 +66,23 @@ def build(
         extensions=list(extensions),
         execution_context_class=execution_context_class,
     )
+    omit_null_defaults(schema._schema)
     describe(schema._schema, build_schema(CONTRACT.read_text()))
     return schema
+
+
+def omit_null_defaults(schema: GraphQLSchema) -> None:
+    """Takes back the `= null` that every Python default None prints; resolvers then see that None by themselves."""
+    for kind in schema.type_map.values():
+        inputs: list[GraphQLArgument | GraphQLInputField] = []
+        match kind:
+            case GraphQLInputObjectType():
+                inputs = list(kind.fields.values())
+            case GraphQLObjectType() | GraphQLInterfaceType():
+                inputs = [argument for field in kind.fields.values() for argument in field.args.values()]
+        for one in inputs:
+            if one.default_value is None:
+                one.default_value = Undefined
 
 
 def describe(schema: GraphQLSchema, contract: GraphQLSchema) -> None:

@@ -30,7 +30,7 @@ class KeyExpiry(Enum):
 class ApiKeys:
     """The use-cases of API keys.
 
-    `slug` names a workspace; `forget` is called with a key that has just been revoked.
+    `slug` names a workspace; `ended` is called with a key that has just been revoked.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class ApiKeys:
         codec: ApiKeyCodec,
         now: Callable[[], datetime],
         slug: Callable[[Scope], Awaitable[str]],
-        forget: Callable[[ApiKey], None],
+        ended: Callable[[ApiKey], Awaitable[None]],
     ) -> None:
         self._repository = repository
         self._codec = codec
         self._now = now
         self._slug = slug
-        self._forget = forget
+        self._ended = ended
 
     async def create(
         self,
@@ -88,7 +88,7 @@ class ApiKeys:
         key = await self._repository.revoke_key(scope, ids.parse("key", key_id), self._now())
         if key is None:
             raise NotFound("there is no such API key", field="id")
-        self._forget(key)
+        await self._ended(key)
         return key
 
     async def page(self, scope: Scope, request: PageRequest, offset: int = 0) -> Page[ApiKey]:
@@ -102,11 +102,10 @@ class ApiKeys:
             return {}
         return await self._repository.keys_by_ids(scope, key_ids)
 
-    async def of_users(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, list[ApiKey] | None]:
-        """Keys by user, newest first, with those revoked of late; None where the caller may not look."""
+    async def of_users(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, list[ApiKey]]:
+        """Keys by user, newest first, and those revoked of late; only of users whose keys the caller may see."""
         visible = [user_id for user_id in user_ids if self._may_list(scope, user_id)]
-        found = await self._repository.keys_of_users(scope, visible, self._now() - REVOKED_SHOWN) if visible else {}
-        return {user_id: found.get(user_id, []) if user_id in visible else None for user_id in user_ids}
+        return await self._repository.keys_of_users(scope, visible, self._now() - REVOKED_SHOWN) if visible else {}
 
     @staticmethod
     def _may_list(scope: Scope, user_id: str) -> bool:

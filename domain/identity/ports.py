@@ -113,6 +113,28 @@ class ApiKeyCodec(Protocol):
         ...
 
 
+class OpenConnections(Protocol):
+    """The long-lived connections of this process, told after the commit."""
+
+    async def end_session(self, session_id: str) -> None:
+        """Closes what this session opened."""
+        ...
+
+    async def end_api_key(self, api_key_id: str) -> None:
+        """Closes what this API key opened."""
+        ...
+
+
+class NoConnections:
+    """For programs without long-lived connections: there is nothing to close."""
+
+    async def end_session(self, session_id: str) -> None:
+        pass
+
+    async def end_api_key(self, api_key_id: str) -> None:
+        pass
+
+
 class SetupTokenStore(Protocol):
     """Where the person who may set up finds the one-time token: readable by the owner of the server only."""
 

@@ -20,6 +20,7 @@ from domain.errors import Conflict, NotFound, Unauthenticated
 from domain.identity import rules
 from domain.identity.authentication import Authentication
 from domain.identity.entities import (
+    ApiKey,
     AuthResult,
     ClientInfo,
     Founding,
@@ -38,6 +39,8 @@ from domain.identity.ports import (
     ApiKeyCodec,
     IdentityRepository,
     KeyRepository,
+    NoConnections,
+    OpenConnections,
     Passwords,
     RefreshTokens,
     SetupTokenStore,
@@ -64,6 +67,7 @@ class Identity:
         api_key_codec: ApiKeyCodec,
         setup_tokens: SetupTokenStore,
         clock: Clock,
+        connections: OpenConnections | None = None,
         policy: SessionPolicy | None = None,
         cache_seconds: float = SECONDS,
     ) -> None:
@@ -73,6 +77,7 @@ class Identity:
         self._refresh_tokens = refresh_tokens
         self._setup_tokens = setup_tokens
         self._clock = clock
+        self._connections = connections or NoConnections()
         self._policy = policy or SessionPolicy()
         self._set_up = False
         self._authentication = Authentication(
@@ -89,7 +94,7 @@ class Identity:
             codec=api_key_codec,
             now=self._now,
             slug=repository.workspace_slug,
-            forget=self._authentication.forget_key,
+            ended=self._key_ended,
         )
 
     # --- setup ---------------------------------------------------------------------------------------
@@ -213,8 +218,7 @@ class Identity:
         ):
             return self._refreshed(current, current.refresh_counter, now)
         if presented.counter < current.refresh_counter:
-            await self._repository.end_session(record.id, "refresh_reuse", now)
-            self._authentication.forget_session(record.id)
+            await self._end_session(record.id, "refresh_reuse", now)
         raise Unauthenticated(WRONG_REFRESH)
 
     async def logout(self, scope: Scope) -> None:
@@ -223,8 +227,18 @@ class Identity:
         session_id = scope.principal.session_id
         if session_id is None:
             raise Unauthenticated("there is no session to end")
-        await self._repository.end_session(session_id, "logout", self._now())
-        self._authentication.forget_session(session_id)
+        await self._end_session(session_id, "logout", self._now())
+
+    async def _end_session(self, session_id: str, reason: str, now: datetime) -> None:
+        try:
+            await self._repository.end_session(session_id, reason, now)
+        finally:  # also when the commit's fate is unknown
+            self._authentication.forget_session(session_id)
+        await self._connections.end_session(session_id)
+
+    async def _key_ended(self, key: ApiKey) -> None:
+        self._authentication.forget_key(key)
+        await self._connections.end_api_key(key.id)
 
     def _new_session(self, now: datetime, client: ClientInfo) -> NewSession:
         session_id = ids.new("ses")
