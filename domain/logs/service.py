@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -129,7 +129,7 @@ class Logs:
         run_id = await self._visible(scope, run_id, field="id")
         return self._store.lines(scope, run_id, level)
 
-    async def follow(self, scope: Scope, run_id: str, *, after: str | None = None) -> AsyncIterator[LogDelta]:
+    async def follow(self, scope: Scope, run_id: str, *, after: str | None = None) -> AsyncGenerator[LogDelta, None]:
         """The live log of a run: what lies behind `after` first, then new lines, until the run has ended.
 
         Raises NotFound, or BadUserInput for a cursor of another run, before it begins.
@@ -138,7 +138,7 @@ class Logs:
         run_id = ids.parse("run", run_id, field="run_id")
         return self._follow(scope, run_id, read_cursor(STREAM, run_id, after))
 
-    async def _follow(self, scope: Scope, run_id: str, seq: int) -> AsyncIterator[LogDelta]:
+    async def _follow(self, scope: Scope, run_id: str, seq: int) -> AsyncGenerator[LogDelta, None]:
         told: RunStatus | None = None
         async with self._hub.watch(run_id, LogsAppended, RunChanged) as watch:
             while True:

@@ -6,7 +6,7 @@ read simply covers more. Points come from the store only, so a lost or repeated 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from domain.errors import BadUserInput, NotFound
@@ -41,7 +41,7 @@ async def follow(
     *,
     since: Callable[[int], Awaitable[MetricsSince | None]],
     draw: Callable[[SeriesRequest], Awaitable[RunSeries]],
-) -> AsyncIterator[MetricDelta]:
+) -> AsyncGenerator[MetricDelta, None]:
     """Deltas after place `seq`; the first one comes at once. Ends with the run, or when the process stops.
 
     Raises NotFound for a run that is not there, BadUserInput for a place ahead of the run.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from domain import ids
@@ -110,7 +110,7 @@ class Metrics:
         keys: Sequence[str] | None = None,
         after: str | None = None,
         points: int | None = None,
-    ) -> AsyncIterator[MetricDelta]:
+    ) -> AsyncGenerator[MetricDelta, None]:
         """The live stream of a run: what lies behind `after` first, then each change, until the run has ended.
 
         Raises NotFound, or BadUserInput for a cursor of another run or ahead of this one, before it begins.
