@@ -215,6 +215,7 @@ class Host:
         from server.app import create_app
         from server.compose import compose
         from server.control import LocalControl
+        from server.security.secrets import RootSecretError
         from server.web.pages import graphiql
         from server.web.pages import routes as pages
         from serving.pool import LocalServing
@@ -224,16 +225,20 @@ class Host:
         await serving.__aenter__()
         kind = DatabaseKind.BUNDLED if settings.database.url is None else DatabaseKind.EXTERNAL
         control = LocalControl(serving, supervisor, version=self._version, started_at=datetime.now(UTC), database=kind)
-        composing = compose(settings, dsn, control)
+        composing = compose(
+            settings, dsn, control, supervisor=supervisor, connections=self._connections, version=self._version
+        )
         try:
             composed = await composing.__aenter__()
-        except (DatabaseUnusable, SettingsError) as problem:
+        except (DatabaseUnusable, RootSecretError, SettingsError) as problem:
             await serving.stop()
             raise StartupError(str(problem)) from None
         grace = settings.server.shutdown_seconds
-        # Left in this order: the children first, then the pools that the use-cases hold.
+        # Left in this order: background work, so that nobody takes the end of a child for a death; then the
+        # children; then the pools that the use-cases hold.
         await stack.enter_async_context(bounded("pools", grace, lambda: composing.__aexit__(None, None, None)))
         await stack.enter_async_context(bounded("children", grace, serving.stop))
+        await stack.enter_async_context(bounded("background tasks", grace, supervisor.close))
         password = settings.auth.first_admin_password()
         try:
             self._setup_token = await composed.services.identity.ensure_setup(
