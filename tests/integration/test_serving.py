@@ -1,0 +1,522 @@
+"""`LocalServing` with real processes: right answers under load, and what dies stays survivable."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from domain.errors import BadUserInput, DeadlineExceeded, Overloaded, PayloadTooLarge, Unavailable
+from domain.serving import (
+    NotServing,
+    PredictionResult,
+    ReplicaFailed,
+    ReplicaSet,
+    ReplicaState,
+    ServingBackend,
+    ServingConfig,
+)
+from serving.pool import LocalServing
+from tests.support.models import document, linear, lookup, mlp, node, saved, scaled_identity
+
+END, V1, V2 = "end_1", "ver_1", "ver_2"
+
+
+@pytest.fixture
+async def serving(tmp_path: Path) -> AsyncIterator[LocalServing]:
+    async with LocalServing(tmp_path / "run", available_cores=2) as backend:
+        yield backend
+
+
+def scaling(tmp_path: Path, factor: float, version: str = V1, **changes: Any) -> ReplicaSet:
+    graph, path = saved(tmp_path, linear(), scaled_identity(factor), name=f"by{factor}")
+    return ReplicaSet(END, version, str(path), graph, **changes)
+
+
+def slow(tmp_path: Path, version: str = V1, **config: Any) -> ReplicaSet:
+    """About a tenth of a second per row."""
+    doc = document([2048], *[node(str(i), "Linear", str(i - 1) if i else "x", in_features=2048, out_features=2048)
+                             for i in range(3)])  # fmt: skip
+    graph, path = saved(tmp_path, doc, name="slow")
+    return ReplicaSet(END, version, str(path), graph, config=ServingConfig(**config))
+
+
+def row(value: float) -> dict[str, np.ndarray[Any, Any]]:
+    return {"x": np.full((1, 4), value, np.float32)}
+
+
+async def ask(serving: LocalServing, value: float, version: str = V1, **options: Any) -> PredictionResult:
+    return await serving.predict(END, version, row(value), **options)
+
+
+def pids(serving: LocalServing) -> list[int]:
+    return [replica.pid for one in serving.status(END) for replica in one.replicas if replica.pid is not None]
+
+
+async def until(serving: LocalServing, *states: ReplicaState) -> list[Any]:
+    """Consume events until every state has been seen, in order; all events read."""
+    wanted, seen = list(states), []
+    async with asyncio.timeout(60):
+        async for event in serving.events():
+            seen.append(event)
+            if wanted and event.state is wanted[0]:
+                wanted.pop(0)
+            if not wanted:
+                return seen
+    raise AssertionError("events ended")
+
+
+async def test_it_is_a_serving_backend(serving: LocalServing) -> None:
+    backend: ServingBackend = serving
+    assert backend.status(END) == ()
+    with pytest.raises(NotServing):
+        await backend.predict(END, V1, row(1))
+    await backend.retire(END, V1)
+    assert serving.forkserver_pid is None
+
+
+async def test_deploy_reports_what_it_measured(serving: LocalServing, tmp_path: Path) -> None:
+    graph, path = saved(tmp_path, mlp())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    report = await serving.deploy(ReplicaSet(END, V1, str(path), graph, weights_sha256=digest))
+    assert report.load_ms > 0
+    assert 0 < report.batch_one_ms < 1000
+    assert report.batch_max_ms > 0
+    assert report.resident_bytes > report.private_bytes > 0
+    assert report.threads == 1
+    (status,) = serving.status(END)
+    assert status.ready
+    assert status.warm_up == report
+
+
+async def test_two_hundred_callers_each_get_their_own_row(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(scaling(tmp_path, 3))
+    results = await asyncio.gather(*(ask(serving, i) for i in range(200)))
+    for i, result in enumerate(results):
+        np.testing.assert_array_equal(result.outputs["y"], np.full((1, 4), 3 * i, np.float32))
+        assert result.rows == 1
+    assert max(result.batch_rows for result in results) > 1
+
+
+async def test_one_bad_request_among_good_ones_fails_alone(serving: LocalServing, tmp_path: Path) -> None:
+    graph, path = saved(tmp_path, lookup())
+    await serving.deploy(ReplicaSet(END, V1, str(path), graph))
+
+    async def one(index: int) -> PredictionResult:
+        return await serving.predict(END, V1, {"x": np.full((1, 3), index, np.int64)})
+
+    results = await asyncio.gather(*(one(i % 10 if i != 17 else 10) for i in range(32)), return_exceptions=True)
+    wrong = [i for i, result in enumerate(results) if isinstance(result, BaseException)]
+    assert wrong == [17]
+    assert isinstance(results[17], BadUserInput)
+    assert "index 10" in str(results[17])
+
+
+async def test_wrong_inputs_never_reach_a_replica(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(scaling(tmp_path, 1, config=ServingConfig(max_queue_rows=10)))
+    wrong: list[dict[str, np.ndarray[Any, Any]]] = [
+        {}, {"z": np.zeros((1, 4), np.float32)}, {"x": np.zeros((1, 5), np.float32)}, {"x": np.zeros((1, 4))},
+        {"x": np.zeros((0, 4), np.float32)},
+    ]  # fmt: skip
+    for inputs in wrong:
+        with pytest.raises(BadUserInput):
+            await serving.predict(END, V1, inputs)
+    with pytest.raises(PayloadTooLarge):
+        await serving.predict(END, V1, {"x": np.zeros((11, 4), np.float32)})
+    with pytest.raises(BadUserInput, match="unknown output"):
+        await ask(serving, 1, outputs=["z"])
+
+
+async def test_outputs_in_the_order_asked_for(serving: LocalServing, tmp_path: Path) -> None:
+    doc = document([4], node("0", "Linear", "x", in_features=4, out_features=4), node("1", "ReLU", "0"))
+    doc["outputs"] = [{"name": "raw", "node": "0"}, {"name": "positive", "node": "1"}]
+    graph, path = saved(tmp_path, doc, scaled_identity(-1))
+    await serving.deploy(ReplicaSet(END, V1, str(path), graph))
+    both, one = await asyncio.gather(ask(serving, 2, outputs=["positive", "raw"]), ask(serving, 3, outputs=["raw"]))
+    assert list(both.outputs) == ["positive", "raw"]
+    assert list(one.outputs) == ["raw"]
+    assert one.outputs["raw"][0, 0] == -3
+
+
+async def test_large_tensors_and_more_rows_than_a_batch(serving: LocalServing, tmp_path: Path) -> None:
+    graph, path = saved(tmp_path, document([3, 64, 64], node("0", "BatchNorm2d", "x", num_features=3)), {
+        "0.weight": np.ones(3, np.float32), "0.bias": np.zeros(3, np.float32), "0.running_mean": np.zeros(3, np.float32),
+        "0.running_var": np.ones(3, np.float32), "0.num_batches_tracked": np.array(0, np.int64),
+    })  # fmt: skip
+    await serving.deploy(ReplicaSet(END, V1, str(path), graph, config=ServingConfig(max_batch_rows=16)))
+    x = np.random.default_rng(0).normal(size=(150, 3, 64, 64)).astype(np.float32)  # 7 MB, 10 forwards
+    results = await asyncio.gather(*(serving.predict(END, V1, {"x": x * i}) for i in range(1, 4)))
+    for i, result in enumerate(results, start=1):
+        np.testing.assert_allclose(result.outputs["y"], x * i / np.sqrt(1 + 1e-5), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["lying", "mismatch", "digest", "absent"])
+async def test_wrong_weights_are_refused_with_their_reason(serving: LocalServing, tmp_path: Path, how: str) -> None:
+    good = scaling(tmp_path, 5, V1)
+    await serving.deploy(good)
+    graph, path = saved(tmp_path, linear(), scaled_identity(2), name="wrong")
+    expected: type[Exception] = BadUserInput
+    if how == "lying":
+        path.write_bytes(path.read_bytes() + b"\0")
+        part = "trailing_bytes"
+    elif how == "mismatch":
+        graph, _ = saved(tmp_path, linear(4, 5), name="other")
+        part = r"expects F32 \[5, 4\], the weights hold F32 \[4, 4\]"
+    elif how == "digest":
+        part = "SHA-256"
+    else:
+        path.unlink()
+        part, expected = "No such file", ReplicaFailed
+    digest = "0" * 64 if how == "digest" else None
+    for version in (V1, V2):
+        with pytest.raises(expected, match=part):
+            await serving.deploy(ReplicaSet(END, version, str(path), graph, weights_sha256=digest))
+    assert (await ask(serving, 1)).outputs["y"][0, 0] == 5  # what served before still does
+    with pytest.raises(NotServing):
+        await ask(serving, 1, V2)
+    assert len(psutil.Process(serving.forkserver_pid).children()) == 1
+
+
+async def test_more_threads_than_cores_is_refused_unless_forced(serving: LocalServing, tmp_path: Path) -> None:
+    with pytest.raises(BadUserInput, match="2 torch threads each need 4 cores, but 2"):
+        await serving.deploy(scaling(tmp_path, 1, replicas=2, config=ServingConfig(threads=2)))
+    with pytest.raises(BadUserInput, match="3 cores, but 2"):
+        await serving.deploy(scaling(tmp_path, 1, replicas=3))
+    report = await serving.deploy(scaling(tmp_path, 1, replicas=3, config=ServingConfig(force=True)))
+    assert report.threads == 1
+    assert len(set(pids(serving))) == 3
+
+
+async def test_batches_too_large_for_the_wire_are_refused(serving: LocalServing, tmp_path: Path) -> None:
+    graph, path = saved(tmp_path, linear(2**20, 1))
+    with pytest.raises(BadUserInput) as caught:
+        await serving.deploy(ReplicaSet(END, V1, str(path), graph, config=ServingConfig(max_batch_rows=4096)))
+    assert caught.value.field == "max_batch_rows"
+
+
+async def test_overload_is_refused_with_retry_after(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(slow(tmp_path, max_batch_rows=8, max_queue_rows=16))
+    x = np.zeros((8, 2048), np.float32)
+    results = await asyncio.gather(*(serving.predict(END, V1, {"x": x}) for _ in range(20)), return_exceptions=True)
+    refused = [result for result in results if isinstance(result, Overloaded)]
+    assert refused
+    assert all(error.retry_after and error.retry_after > 0 for error in refused)
+    assert len(refused) + sum(isinstance(result, PredictionResult) for result in results) == 20
+
+
+async def test_deadline_ends_the_wait_and_spares_the_compute(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(slow(tmp_path, max_batch_rows=64))
+    x = np.zeros((64, 2048), np.float32)
+    busy = asyncio.gather(*(serving.predict(END, V1, {"x": x}) for _ in range(4)))
+    await asyncio.sleep(0)
+    with pytest.raises(DeadlineExceeded):
+        await serving.predict(END, V1, {"x": x}, deadline=time.monotonic() + 0.001)
+    with pytest.raises(DeadlineExceeded):
+        await serving.predict(END, V1, {"x": x}, deadline=time.monotonic() - 1)
+    assert len(await busy) == 4
+    (status,) = serving.status(END)
+    assert status.replicas[0].queued_rows == 0
+
+
+async def test_callers_who_leave_harm_nobody(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(scaling(tmp_path, 2))
+    for _ in range(5):
+        tasks = [asyncio.create_task(ask(serving, i)) for i in range(40)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for i, result in enumerate(results):
+            if i % 2:
+                assert isinstance(result, PredictionResult)
+                assert result.outputs["y"][0, 0] == 2 * i
+            else:
+                assert isinstance(result, asyncio.CancelledError)
+    (status,) = serving.status(END)
+    assert status.replicas[0].queued_rows == 0
+
+
+class Load:
+    """Callers who predict until told to stop; what they got and what failed."""
+
+    def __init__(self, serving: LocalServing, versions: list[str], callers: int = 16) -> None:
+        self.serving, self.versions = serving, versions
+        self.answers: list[float] = []
+        self.errors: list[BaseException] = []
+        self.finished: list[float] = []
+        self._stop = False
+        self._tasks = [asyncio.create_task(self._caller(i)) for i in range(1, callers + 1)]
+
+    async def _caller(self, value: int) -> None:
+        while not self._stop:
+            try:
+                result = await ask(self.serving, value, self.versions[-1])
+                self.answers.append(float(result.outputs["y"][0, 0]) / value)
+                self.finished.append(time.monotonic())
+            except Exception as error:
+                self.errors.append(error)
+
+    async def more(self, count: int) -> None:
+        target = len(self.answers) + count
+        async with asyncio.timeout(60):
+            while len(self.answers) < target:
+                await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        self._stop = True
+        await asyncio.gather(*self._tasks)
+
+
+async def test_killed_replica_under_load_costs_nobody_an_answer(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(scaling(tmp_path, 2))
+    load = Load(serving, [V1])
+    await load.more(200)
+    (victim,) = pids(serving)
+    os.kill(victim, signal.SIGKILL)
+    killed = time.monotonic()
+    await load.more(200)
+    await load.stop()
+    assert load.errors == []
+    assert set(load.answers) == {2.0}
+    back = min(moment for moment in load.finished if moment > killed + 0.005) - killed
+    assert back < 2.0  # the measured figure is in the benchmark; this only catches a hang
+    (status,) = serving.status(END)
+    assert status.replicas[0].restarts == 1
+    assert status.replicas[0].pid != victim
+    assert "SIGKILL" in str(status.replicas[0].reason)
+    seen = await until(serving, ReplicaState.READY, ReplicaState.CRASHED, ReplicaState.STARTING, ReplicaState.READY)
+    assert [event.reason for event in seen if event.state is ReplicaState.CRASHED] == ["it was ended by SIGKILL"]
+
+
+async def test_with_two_replicas_the_other_answers(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(scaling(tmp_path, 2, replicas=2))
+    load = Load(serving, [V1])
+    await load.more(100)
+    os.kill(pids(serving)[1], signal.SIGKILL)
+    await load.more(200)
+    await load.stop()
+    assert load.errors == []
+
+
+async def test_repeated_death_fails_the_set_with_its_reason(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(scaling(tmp_path, 2))
+    deaths = 0
+    async with asyncio.timeout(60):
+        async for event in serving.events():
+            if event.state is ReplicaState.READY:
+                os.kill(pids(serving)[0], signal.SIGABRT)
+                deaths += 1
+            elif event.state is ReplicaState.FAILED:
+                break
+    assert deaths == 6
+    assert event.reason is not None
+    assert "6 replica deaths" in event.reason
+    assert "SIGABRT" in event.reason
+    assert any("Fatal Python error: Aborted" in line for line in event.stderr)
+    with pytest.raises(ReplicaFailed, match="SIGABRT"):
+        await ask(serving, 1)
+    (status,) = serving.status(END)
+    assert status.failure is not None
+    assert not status.ready
+    await serving.deploy(scaling(tmp_path, 4))  # deploying again is the way out
+    assert (await ask(serving, 1)).outputs["y"][0, 0] == 4
+
+
+async def test_new_version_under_load_without_a_failed_request(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(scaling(tmp_path, 2))
+    versions = [V1]
+    load = Load(serving, versions)
+    await load.more(100)
+    await serving.deploy(scaling(tmp_path, 3, V2))
+    versions.append(V2)
+    await serving.retire(END, V1)
+    await load.more(100)
+    await load.stop()
+    assert load.errors == []
+    assert set(load.answers) == {2.0, 3.0}
+    assert load.answers == sorted(load.answers)  # once the new one answered, the old one did not
+    assert len(pids(serving)) == 1
+
+
+async def test_redeploying_a_version_under_load_without_a_failed_request(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(scaling(tmp_path, 2))
+    load = Load(serving, [V1])
+    for replicas in (2, 1, 2):
+        await load.more(50)
+        await serving.deploy(scaling(tmp_path, 2, replicas=replicas))
+        assert len(pids(serving)) == replicas
+    await load.stop()
+    assert load.errors == []
+
+
+async def test_retire_finishes_what_was_accepted(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(slow(tmp_path, max_batch_rows=16))
+    x = np.zeros((16, 2048), np.float32)
+    tasks = [asyncio.create_task(serving.predict(END, V1, {"x": x})) for _ in range(6)]
+    await asyncio.sleep(0)
+    await serving.retire(END, V1)
+    assert all(task.done() and not task.exception() for task in tasks)
+    assert serving.status(END) == ()
+
+
+async def test_forkserver_death_is_harmless(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(scaling(tmp_path, 2))
+    first = serving.forkserver_pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    assert (await ask(serving, 7)).outputs["y"][0, 0] == 14
+    await serving.deploy(scaling(tmp_path, 3, V2))
+    assert serving.forkserver_pid not in (None, first)
+    assert (await ask(serving, 7)).outputs["y"][0, 0] == 14  # the replica of the dead forkserver lives on
+    os.kill(pids(serving)[0], signal.SIGKILL)
+    assert (await ask(serving, 7)).outputs["y"][0, 0] == 14
+
+
+async def test_replicas_are_private_and_carry_no_secret(
+    serving: LocalServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JWT_SECRET", "do-not-leak")
+    await serving.deploy(scaling(tmp_path, 2))
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    assert list((tmp_path / "run").iterdir()) == []  # connected sockets need no name
+    for pid in (serving.forkserver_pid, *pids(serving)):
+        assert "JWT_SECRET" not in psutil.Process(pid).environ()
+
+
+async def test_idle_replica_uses_no_cpu(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(scaling(tmp_path, 2))
+    await asyncio.gather(*(ask(serving, i) for i in range(100)))
+    watched = [psutil.Process(pid) for pid in (serving.forkserver_pid, *pids(serving))]
+    before = [sum(process.cpu_times()[:2]) for process in watched]
+    switches = [sum(process.num_ctx_switches()) for process in watched]
+    await asyncio.sleep(2)  # the passing of time is what is measured
+    assert [sum(process.cpu_times()[:2]) for process in watched] == before
+    assert [sum(process.num_ctx_switches()) for process in watched] == switches
+
+
+async def test_no_descriptor_or_process_is_left_behind(tmp_path: Path) -> None:
+    me = psutil.Process()
+    async with LocalServing(tmp_path / "run", available_cores=2) as serving:
+        await serving.deploy(scaling(tmp_path, 2))
+        before = me.num_fds()
+        for i in range(10):
+            await serving.deploy(scaling(tmp_path, 2, V2))
+            await asyncio.gather(*(ask(serving, i, V2) for i in range(50)))
+            if i % 3 == 0:
+                os.kill(pids(serving)[0], signal.SIGKILL)
+                await ask(serving, 1)
+            await serving.retire(END, V2)
+        assert me.num_fds() == before
+        family = [me, *me.children(recursive=True)][1:]
+        assert len(family) == 2  # forkserver and replica
+    _gone, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+
+
+async def test_stop_ends_a_deployment_under_way(tmp_path: Path) -> None:
+    serving = LocalServing(tmp_path / "run", available_cores=2)
+    async with serving:
+        await serving.deploy(scaling(tmp_path, 2))
+        deploying = asyncio.create_task(serving.deploy(slow(tmp_path, V2)))
+        await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await deploying
+    with pytest.raises(Unavailable):
+        await serving.deploy(scaling(tmp_path, 2))
+
+
+HOST = """
+import asyncio, sys
+from pathlib import Path
+from domain.serving import ReplicaSet
+from serving.pool import LocalServing
+from tests.support.models import linear, saved
+
+async def main():
+    directory = Path(sys.argv[1])
+    graph, path = saved(directory, linear())
+    async with LocalServing(directory / "run", available_cores=2) as serving:
+        await serving.deploy(ReplicaSet("end_1", "ver_1", str(path), graph, replicas=2))
+        print(serving.forkserver_pid, *[r.pid for r in serving.status("end_1")[0].replicas], flush=True)
+        assert "torch" not in sys.modules
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_children_end_with_their_host(tmp_path: Path, number: signal.Signals) -> None:
+    """kill -9 of the host, also when the forkserver was stopped and so cannot help."""
+    host = subprocess.Popen([sys.executable, "-c", HOST, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert host.stdout is not None
+    children = [psutil.Process(int(pid)) for pid in host.stdout.readline().split()]
+    assert len(children) == 3
+    if number is signal.SIGSTOP:
+        children[0].suspend()
+    host.kill()
+    host.wait()
+    host.stdout.close()
+    _gone, alive = psutil.wait_procs(children[1:], timeout=10)
+    assert alive == []
+    if number is signal.SIGSTOP:
+        children[0].resume()
+    _gone, alive = psutil.wait_procs(children[:1], timeout=10)
+    assert alive == []
+
+
+def test_interrupt_of_the_group_leaves_children_to_the_host(tmp_path: Path) -> None:
+    host = subprocess.Popen(
+        [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + HOST, str(tmp_path)],
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert host.stdout is not None
+    children = [psutil.Process(int(pid)) for pid in host.stdout.readline().split()]
+    os.killpg(host.pid, signal.SIGINT)
+    _gone, alive = psutil.wait_procs(children, timeout=0.5)
+    assert len(alive) == 3
+    host.kill()
+    host.wait()
+    host.stdout.close()
+    psutil.wait_procs(children, timeout=10)
+
+
+def test_web_side_imports_no_torch_and_replica_side_no_web() -> None:
+    code = "import sys, serving.pool; assert 'torch' not in sys.modules and 'serving.replica' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    web = ("starlette", "strawberry", "graphql", "uvicorn", "tortoise", "asyncpg", "server", "schema", "resolvers")
+    code = f"import sys, serving.forkserver, serving.replica.process; assert not set({web}) & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_open_run_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir(mode=0o755)
+
+    async def enter() -> None:
+        async with LocalServing(tmp_path / "run"):
+            pass
+
+    with pytest.raises(RuntimeError, match="0700"):
+        asyncio.run(enter())
+
+
+async def test_long_paths_are_no_obstacle(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["a-directory-with-a-rather-long-name"] * 5)
+    deep.mkdir(parents=True)
+    with pytest.raises(OSError, match="too long"):
+        socket.socket(socket.AF_UNIX).bind(str(deep / "x.sock"))
+    async with LocalServing(deep / "run") as serving:
+        await serving.deploy(scaling(tmp_path, 2))
+        assert (await ask(serving, 1)).outputs["y"][0, 0] == 2
