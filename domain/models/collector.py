@@ -23,7 +23,7 @@ class BlobCollector:
     async def collect(self) -> int:
         """One pass; how many files were removed."""
         removed = 0
-        for sha256 in await self._blobs.expired(self._grace):
+        for sha256 in await self._models.unreferenced(await self._blobs.expired(self._grace)):
 
             async def remove(digest: str = sha256) -> None:
                 await self._blobs.remove(digest)

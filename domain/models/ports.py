@@ -143,6 +143,10 @@ class ModelRepository(Protocol):
         """`[name, dtype, shape]` of every tensor of a safetensors file."""
         ...
 
+    async def unreferenced(self, digests: Sequence[str]) -> list[str]:
+        """Those of the digests that no version of any workspace has."""
+        ...
+
     async def collect(self, sha256: str, remove: Callable[[], Awaitable[None]]) -> bool:
         """Awaits `remove` if no version of any workspace has these bytes, while none can be added."""
         ...
