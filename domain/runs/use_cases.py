@@ -19,6 +19,7 @@ from domain.errors import BadUserInput, Conflict, NotFound
 from domain.events import EventBus, LiveHub, RunChanged
 from domain.experiments import DEFAULT_NAME, ExperimentRepository, reference
 from domain.idempotency import ClientToken
+from domain.live import SharedReads
 from domain.paging import Page, PageRequest
 from domain.patch import KEEP, Keep
 from domain.runs import entity, values
@@ -115,6 +116,7 @@ class Runs:
         self._hub = hub
         self._clock = clock
         self._stalled_after = stalled_after
+        self._reads: SharedReads[Run | None] = SharedReads()
 
     # --- making and changing -------------------------------------------------------------------------
 
@@ -324,7 +326,7 @@ class Runs:
                             return
                 except TimeoutError:
                     pass  # it may have become stalled: look again
-                newer = await self.find(scope, canonical)
+                newer = await self._reads.read((scope.workspace_id, canonical), lambda: self.find(scope, canonical))
                 if newer is None:
                     return
                 changed = _told(newer) != _told(run)
