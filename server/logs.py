@@ -68,9 +68,7 @@ def _escape(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
-def redact(
-    _logger: WrappedLogger, _method: str, event: MutableMapping[str, object]
-) -> MutableMapping[str, object]:
+def redact(_logger: WrappedLogger, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
     """Processor: removes credentials from every value, and control characters except from tracebacks."""
     for key, value in event.items():
         if key.startswith("_"):
@@ -107,9 +105,7 @@ def configure(
     target = stream if stream is not None else sys.stderr
     console = form == "console" or (form == "auto" and target.isatty())
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer(
-            colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if console
         else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
@@ -142,13 +138,12 @@ def configure(
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
-    logging.getLogger(
-        "uvicorn.access"
-    ).disabled = True  # the edge writes its own access log, with request ids
+    logging.getLogger("uvicorn.access").disabled = True  # the edge writes its own access log, with request ids
+    # Strawberry logs the text of every refused document, with what callers wrote into it; `server.graphql` reports
+    # defects instead.
+    logging.getLogger("strawberry.execution").disabled = True
     for noisy in ("uvicorn", "uvicorn.error", "websockets", "asyncio", "tortoise", "httpx"):
-        logging.getLogger(noisy).setLevel(
-            max(logging.WARNING, root.level) if level != "debug" else logging.INFO
-        )
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level) if level != "debug" else logging.INFO)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -11,15 +11,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from graphql import GraphQLError
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from domain.errors import BadUserInput, DomainError, QueryTooComplex
 from server.rest.errors import MASKED, graphql_extensions, report
 
-_VARIABLE: Final = re.compile(
-    r"^Variable '\$(?P<name>\w+)'(?: got invalid value .*? at '(?P<place>[^']+)')?", re.DOTALL
-)
+_VARIABLE: Final = re.compile(r"Variable '\$(?P<name>\w+)' has invalid value(?: at \.?(?P<place>\S+))?: ")
+_MISSING: Final = re.compile(r"(?:unknown|required) field '(?P<name>\w+)'")
+_ABOUT_THE_REQUEST: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
+_LONGEST: Final = 1_000
 _SUGGESTION: Final = re.compile(r" ?Did you mean [^?]*\?", re.IGNORECASE)
-_ABORTED: Final = "Validation aborted."
+_ABORTED: Final = ("Validation aborted.", "Parsing aborted.")
 
 
 class PresentedError(GraphQLError):
@@ -36,35 +39,37 @@ def _cause(error: GraphQLError) -> BaseException | None:
     return cause
 
 
-def _about_input(cause: BaseException | None) -> bool:
+def _about_input(error: GraphQLError, cause: BaseException | None) -> bool:
     """Whether GraphQL itself refused the document, a variable or an argument.
 
-    graphql-core reports those as errors of their own with the nodes they concern. An output value that does not
-    fit its type is wrapped instead: its cause has no nodes, and it is a defect of ours.
+    graphql-core reports those without a path, or, inside an operation, as errors of its own with the nodes they
+    concern. An output value that does not fit its type has a path and no nodes, and is a defect of ours.
     """
-    if cause is None:
+    if cause is None or isinstance(cause, _ABOUT_THE_REQUEST) or _VARIABLE.match(error.message):
         return True
-    return isinstance(cause, GraphQLError) and bool(cause.nodes)
+    return isinstance(cause, GraphQLError) and bool(cause.nodes or not error.path)
 
 
-def _input_field(error: GraphQLError) -> str | None:
-    found = _VARIABLE.match(error.message)
-    if found is None:
+def _input_field(message: str) -> str | None:
+    """What a refused variable should be changed in, without the variable's own name unless it is all there is."""
+    variable = _VARIABLE.match(message)
+    if variable is None:
         return None
-    return found["place"] or found["name"]
+    named = _MISSING.search(message)
+    parts = [part for part in (variable["place"], named["name"] if named else None) if part]
+    return ".".join(parts) or str(variable["name"])
 
 
 def _extensions(error: GraphQLError, request_id: str) -> tuple[str, dict[str, Any]]:
     cause = _cause(error)
     if isinstance(cause, DomainError):
         return cause.message, graphql_extensions(cause, request_id)
-    if _about_input(cause):
-        if error.message == _ABORTED:
-            refusal: DomainError = QueryTooComplex("the document takes too long to validate")
-        else:
-            refusal = BadUserInput(error.message)
+    if _about_input(error, cause):
+        aborted = error.message.endswith(_ABORTED)
+        # The message may repeat the whole input, so it is cut.
+        refusal = (QueryTooComplex if aborted else BadUserInput)(error.message[:_LONGEST])
         extensions = graphql_extensions(refusal, request_id)
-        if (place := _input_field(error)) is not None:
+        if (place := _input_field(error.message)) is not None:
             extensions["field"] = place
         return refusal.message, extensions
     report(cause if cause is not None else error, graphql_path=list(error.path or ()))

@@ -20,7 +20,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.types import StreamExecutionResult
 
 from domain.access import Scope
-from domain.errors import DeadlineExceeded, DomainError, Unauthenticated
+from domain.errors import BadUserInput, DeadlineExceeded, DomainError, Unauthenticated
 from server.edge import public
 from server.edge.identity import SIGN_IN
 from server.graphql.documents import Documents, KnownDocument
@@ -64,14 +64,6 @@ class OnePassExecutor(Executor[Any]):
 def _context(extension: SchemaExtension) -> OperationContext:
     context: OperationContext = extension.execution_context.context
     return context
-
-
-def _public_only(known: KnownDocument, operation_name: str | None) -> DomainError | None:
-    """Why an anonymous caller may not run this; None when it asks for public root fields only."""
-    operation = known.operation(operation_name)
-    if operation is None:
-        return None  # GraphQL answers that there is no such operation
-    return None if operation.root_names <= public.ROOT_FIELDS[operation.kind] else Unauthenticated(SIGN_IN)
 
 
 class PresentErrors(SchemaExtension):
@@ -130,15 +122,20 @@ class KnownDocuments(SchemaExtension):
         execution = self.execution_context
         context = _context(self)
         name = execution._provided_operation_name  # noqa: SLF001 - the public property guesses
+        operation = known.operation(name)
         try:
-            if context.scope is None and (problem := _public_only(known, name)) is not None:
-                raise problem
+            # Everything below speaks about the operation that will run, so it must be certain which one that is.
+            if operation is None and known.refusal is None:
+                raise BadUserInput("name the one operation to run; the document has none of that name, or several")
+            if context.scope is None and (
+                operation is None or not operation.root_names <= public.ROOT_FIELDS[operation.kind]
+            ):
+                raise Unauthenticated(SIGN_IN)
             if known.refusal is not None:
                 raise known.refusal
             if known.errors:
                 execution.pre_execution_errors = list(known.errors)
                 return
-            operation = known.operation(name)
             if operation is not None and operation.measure is not None:
                 check_cost(operation.measure, execution.variables or {}, self._limits)
         except DomainError as problem:

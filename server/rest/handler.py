@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -15,10 +15,12 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from domain.errors import BadUserInput, DomainError, UnsupportedMediaType
-from resolvers.context import Services
 from server.edge.identity import request_id_of
 from server.rest.errors import error_response, report
 from server.rest.route import JSON, Handler, Operation, Route
+
+if TYPE_CHECKING:
+    from resolvers.context import Services
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
