@@ -12,7 +12,7 @@ from domain import logs
 from domain.logs import LogLevel
 from domain.runs import RunStatus
 from resolvers import logs as resolve
-from schema.paging import Connection
+from schema.paging import Edge, PageInfo
 from schema.scalars import BigInt
 
 if TYPE_CHECKING:
@@ -29,7 +29,14 @@ class LogLine:
     message: str
 
 
-LogConnection = Connection[LogLine]
+# Not Connection[LogLine], which would be named LogLineConnection.
+@strawberry.type
+class LogConnection:
+    nodes: list[LogLine]
+    edges: list[Edge[LogLine]]
+    page_info: PageInfo
+    total_count: int | None
+    total_count_at_least: int
 
 
 @strawberry.type

@@ -1,0 +1,101 @@
+"""Bodies of what scripts send in bulk: gzip undone within bounds, JSON and lines of JSON parsed off the event loop.
+
+A compressed body may not grow without limit: both its size and how much larger than sent it becomes are capped, and
+it is inflated piece by piece, so a bomb costs one piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from domain.errors import PayloadTooLarge, UnsupportedMediaType
+from server.rest.handler import UnreadableBody
+
+T = TypeVar("T")
+
+MAX_INFLATED: Final = 64 * 1024 * 1024
+MAX_RATIO: Final = 200
+_ALWAYS_ALLOWED: Final = 1024 * 1024
+_PIECE: Final = 256 * 1024
+_HEAVY: Final = 64 * 1024
+_GZIP_WINDOW: Final = 31
+
+
+def content_type(request: Request, *known: str) -> str:
+    """The media type of the body, one of `known`. Raises UnsupportedMediaType; a charset other than UTF-8, too."""
+    found, _, parameters = request.headers.get("content-type", "").partition(";")
+    media = found.strip().lower()
+    if media not in known:
+        raise UnsupportedMediaType(f"expected Content-Type: {' or '.join(known)}", field="Content-Type")
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and value.strip(' "').lower() not in ("utf-8", "utf8"):
+            raise UnsupportedMediaType("the body must be encoded as UTF-8", field="Content-Type")
+    return media
+
+
+async def read_body(request: Request, read: Callable[[bytes], T]) -> T:
+    """`read` of the body, decompressed; in a thread when it is large.
+
+    Raises UnsupportedMediaType for an encoding other than gzip, UnreadableBody for a broken or empty body,
+    PayloadTooLarge for one that inflates beyond its bounds.
+    """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", "x-gzip", ""):
+        raise UnsupportedMediaType("expected Content-Encoding: gzip or none", field="Content-Encoding")
+    packed = encoding in ("gzip", "x-gzip")
+    body = await request.body()
+    if not body:
+        raise UnreadableBody("the body is empty")
+
+    def work() -> T:
+        return read(inflated(body) if packed else body)
+
+    return await asyncio.to_thread(work) if packed or len(body) > _HEAVY else work()
+
+
+def inflated(body: bytes) -> bytes:
+    """The content of a gzip body of one or more members. Raises UnreadableBody, PayloadTooLarge."""
+    limit = min(MAX_INFLATED, max(_ALWAYS_ALLOWED, MAX_RATIO * len(body)))
+    pieces: list[bytes] = []
+    size = 0
+    while body:
+        member = zlib.decompressobj(_GZIP_WINDOW)
+        try:
+            while not member.eof:
+                piece = member.decompress(body, _PIECE)
+                body = member.unconsumed_tail
+                if not piece and not body and not member.eof:
+                    raise UnreadableBody("the gzip body is cut off")
+                size += len(piece)
+                if size > limit:
+                    raise PayloadTooLarge(f"the body inflates beyond {limit} bytes")
+                pieces.append(piece)
+        except zlib.error:
+            raise UnreadableBody("the body is not valid gzip") from None
+        body = member.unused_data
+    return b"".join(pieces)
+
+
+def parse(text: bytes, *, where: str = "the body") -> Any:
+    """A JSON document. Raises UnreadableBody."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        hint = '; NaN and infinities are written as the strings "NaN", "Infinity", "-Infinity"'
+        hint = hint if b"NaN" in text or b"Infinity" in text else ""
+        raise UnreadableBody(f"{where} is not valid JSON: {reason}{hint}") from None
+
+
+def parse_lines(text: bytes) -> Iterator[Any]:
+    """The documents of NDJSON, one per line; blank lines are skipped. Raises UnreadableBody naming the line."""
+    for number, line in enumerate(text.split(b"\n"), start=1):
+        if line.strip():
+            yield parse(line, where=f"line {number}")

@@ -1,0 +1,134 @@
+"""`/api/training/runs/{id}/logs`: appending lines and reading them, as a page or as text."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from domain import logs
+from domain.errors import BadUserInput
+from domain.logs import LogDraft, LogLevel, LogLine, Logs, LogsRequest
+from schema.scalars import read_datetime, write_datetime
+from server.edge.identity import scope_of
+from server.rest import ingest
+from server.rest.handler import InvalidBody, UnreadableBody, answer, invalid, query, services_of
+from server.rest.metrics import batch_of, run_of
+from server.rest.operations import runs as operations
+from server.rest.route import JSON, Route
+from server.rest.structs import training
+
+T = TypeVar("T")
+
+TEXT: Final = "text/plain"
+
+
+class _ReadQuery(Struct, rename={"form": "format"}):
+    level: training.LogLevel | None = None
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 200
+    cursor: Annotated[str, Meta(min_length=1, max_length=2_048)] | None = None
+    form: Literal["text"] | None = None
+
+
+def _logs(request: Request) -> Logs:
+    return services_of(request).logs
+
+
+async def _append(request: Request) -> Response:
+    run_id, batch = run_of(request), batch_of(request)
+    media = ingest.content_type(request, JSON, TEXT)
+    draft = await ingest.read_body(request, _draft_of_text if media == TEXT else _draft)
+    stored = await _logs(request).append(scope_of(request), run_id, draft, batch=batch)
+    return answer({"accepted": stored.accepted, "cursor": stored.cursor, "stop_requested": stored.stop_requested})
+
+
+def _draft(body: bytes) -> LogDraft:
+    document = ingest.parse(body)
+    if isinstance(document, dict) and "lines" in document:
+        return _checked(_converted(document, training.LogBatch).lines, "lines")
+    return _checked([_converted(document, training.LogEntry)], "lines")
+
+
+def _converted(document: Any, form: type[T]) -> T:
+    try:
+        return msgspec.convert(document, form)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from None
+
+
+def _checked(entries: list[training.LogEntry], field: str) -> LogDraft:
+    return logs.draft(
+        (
+            (
+                entry.message,
+                LogLevel(entry.level.value),
+                None if entry.timestamp is None else _moment(entry.timestamp, f"{field}[{place}].timestamp"),
+            )
+            for place, entry in enumerate(entries)
+        ),
+        field=field,
+    )
+
+
+def _moment(text: str, field: str) -> Any:
+    try:
+        return read_datetime(text)
+    except ValueError as error:
+        raise InvalidBody(str(error), field=field) from None
+
+
+def _draft_of_text(body: bytes) -> LogDraft:
+    try:
+        return logs.draft_of_text(body.decode())
+    except UnicodeDecodeError:
+        raise UnreadableBody("the body is not UTF-8") from None
+
+
+async def _read(request: Request) -> Response:
+    run_id = run_of(request)
+    asked = query(request, _ReadQuery)
+    level = None if asked.level is None else LogLevel(asked.level.value)
+    if asked.form == "text":
+        lines = await _logs(request).lines(scope_of(request), run_id, level)
+        name = f'attachment; filename="{run_id}.log"'
+        return StreamingResponse(_text(lines), media_type=TEXT, headers={"Content-Disposition": name})
+    try:
+        page = await _logs(request).page(scope_of(request), run_id, LogsRequest.of(asked.limit, asked.cursor, level))
+    except BadUserInput as problem:
+        if problem.field == "after":
+            raise BadUserInput(problem.message, field="cursor") from None
+        raise
+    return answer(
+        {
+            "items": [_line(line) for line in page.nodes],
+            "total": page.total_count,
+            "next_cursor": page.cursors[-1] if page.has_next_page else None,
+        }
+    )
+
+
+def _line(line: LogLine) -> dict[str, Any]:
+    return {
+        "sequence": line.seq,
+        "timestamp": write_datetime(line.timestamp),
+        "level": line.level.value,
+        "message": line.message,
+    }
+
+
+async def _text(batches: AsyncIterator[list[LogLine]]) -> AsyncIterator[bytes]:
+    async for lines in batches:
+        yield "".join(
+            f"{write_datetime(line.timestamp)} {line.level.name:<8} {line.message}\n" for line in lines
+        ).encode()
+
+
+ROUTES: Final = (
+    Route(operations.LOGS_READ, _read),
+    Route(operations.LOGS_APPEND, _append),
+    Route(operations.LOG_APPEND, _append),
+)
