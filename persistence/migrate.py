@@ -99,10 +99,9 @@ async def status(dsn: str, location: Path | None = None) -> Status:
 
 async def at_head(database: Connection) -> bool:
     """Whether the open database has every file of this release (for readiness). Raises Unavailable."""
-    versions = [file.version for file in await migration_files.read()]
     if await database.fetchval("SELECT to_regclass('aerich') IS NULL"):
         return False
-    return [row["version"] for row in await database.fetch(_APPLIED, APP)] == versions
+    return [row["version"] for row in await database.fetch(_APPLIED, APP)] == migration_files.versions()
 
 
 async def resolve(dsn: str, version: str, *, applied: bool) -> None:

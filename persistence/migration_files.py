@@ -44,6 +44,12 @@ def folder() -> Path:
     return Path(next(iter(migrations.__path__))) / "axonml"
 
 
+def versions() -> list[str]:
+    """The names of our files, in the order in which they apply, without reading them."""
+    found = [(int(match[1]), path.name) for path in folder().glob("*.py") if (match := _NAME.fullmatch(path.name))]
+    return [name for _, name in sorted(found)]
+
+
 async def read(location: Path | None = None) -> list[MigrationFile]:
     """Every file, in the order in which they apply. Raises ValueError for two files with one number."""
     found = [

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import asyncpg
+import psutil
 
 from persistence.postgres import account as accounts
 from persistence.postgres import binaries, cluster
@@ -211,7 +212,8 @@ class BundledPostgres:
     def _launch_locked(self, account: Account, deadline: float) -> _Launched:
         layout = self._layout
         if (found := cluster.postmaster(layout)) is not None:
-            return _Launched(ServerProcess(found.pid), found.socket_directory, adopted=True)
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended this moment
+                return _Launched(ServerProcess(found.pid), found.socket_directory, adopted=True)
         programs = self._programs or binaries.reachable(layout.version, account, layout.directory)
         for role in (cluster.SUPERUSER, ROLE):
             cluster.password(layout, role)
