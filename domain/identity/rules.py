@@ -22,7 +22,7 @@ MAX_EMAIL: Final = 320
 _LOCAL: Final = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*", re.ASCII)
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _PRODUCT: Final = ("axonml", "axon")
-_LEAST_REMAINDER: Final = 5
+_LEAST_REMAINDER: Final = 6
 _LEAST_DISTINCT: Final = 6
 
 
@@ -31,7 +31,8 @@ def email(text: str, *, field: str = "email") -> str:
     folded = text.casefold()
     local, at, domain = folded.rpartition("@")
     if (
-        len(folded) > MAX_EMAIL
+        not text.isascii()
+        or len(folded) > MAX_EMAIL
         or not at
         or not 1 <= len(local) <= 64
         or not 1 <= len(domain) <= 253
@@ -85,7 +86,7 @@ def chosen_password(text: str, *, address: str, name: str, field: str = "passwor
     context = [*_PRODUCT, local, domain, *domain.split("."), *name.casefold().split()]
     if len(_remainder(folded, context)) < _LEAST_REMAINDER:
         raise BadUserInput(
-            "this is made of commonly used passwords or of words about the account; choose a longer, unusual one",
+            "this is made of commonly used passwords, repetitions or words about the account; choose another one",
             field=field,
         )
     return password

@@ -1,0 +1,70 @@
+"""Puts identity together from its parts: the one place that knows which cryptography stands behind which port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from argon2 import PasswordHasher
+
+from domain.clock import Clock
+from domain.identity import Identity, SessionPolicy
+from domain.identity.ports import OpenConnections
+from persistence.api_keys import PostgresApiKeys
+from persistence.database import Database
+from persistence.identity import PostgresIdentity
+from persistence.signing_keys import PostgresSigningKeys
+from server.security.apikeys import ApiKeys
+from server.security.passwords import Argon2Passwords
+from server.security.refresh import SealedRefreshTokens
+from server.security.secrets import open_vault
+from server.security.setup_token import SetupTokenFile
+from server.security.tokens import open_access_tokens
+from server.settings import AuthSettings
+
+
+def session_policy(settings: AuthSettings) -> SessionPolicy:
+    """The lifetimes that the settings ask for; no session is idle for longer than it lives."""
+    absolute = timedelta(hours=settings.jwt_expiry_hours)
+    return SessionPolicy(
+        access=min(timedelta(minutes=settings.access_token_minutes), absolute),
+        idle=min(timedelta(minutes=settings.session_timeout_minutes), absolute),
+        absolute=absolute,
+    )
+
+
+@asynccontextmanager
+async def identity_opened(
+    database: Database,
+    settings: AuthSettings,
+    data_dir: Path,
+    clock: Clock,
+    *,
+    connections: OpenConnections | None = None,
+    hasher: PasswordHasher | None = None,
+) -> AsyncIterator[Identity]:
+    """The use-cases of identity on a migrated database, for as long as the block runs.
+
+    `hasher` is for tests alone; the default has the parameters of production. Raises RootSecretError.
+    """
+    secret = settings.jwt_secret
+    vault = open_vault(None if secret is None else secret.get_secret_value(), data_dir)
+    access_tokens = await open_access_tokens(PostgresSigningKeys(database), vault, clock)
+    passwords = Argon2Passwords(hasher)
+    try:
+        yield Identity(
+            repository=PostgresIdentity(database),
+            keys=PostgresApiKeys(database),
+            passwords=passwords,
+            access_tokens=access_tokens,
+            refresh_tokens=SealedRefreshTokens(vault),
+            api_key_codec=ApiKeys(),
+            setup_tokens=SetupTokenFile(data_dir),
+            clock=clock,
+            connections=connections,
+            policy=session_policy(settings),
+        )
+    finally:
+        passwords.close()

@@ -1,0 +1,94 @@
+"""What tests of identity share: an instance with its own data directory, and a cheap password hasher that counts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import argon2
+
+from domain.access import Scope
+from domain.identity import AuthResult, ClientInfo, Identity
+from persistence.database import Database
+from server.security.opening import identity_opened
+from server.settings import AuthSettings
+from tests.support.tracking import SetClock
+
+EMAIL = "ada@example.org"
+PASSWORD = "nine lanterns under quiet water"
+CHEAP = {"time_cost": 1, "memory_cost": 8, "parallelism": 1}
+
+
+class CountingHasher(argon2.PasswordHasher):
+    """Argon2 at its cheapest, counting every hash that is computed."""
+
+    def __init__(self, **costs: Any) -> None:
+        super().__init__(**{**CHEAP, **costs})
+        self.computed = 0
+
+    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        self.computed += 1
+        return super().hash(password, salt=salt)
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> bool:  # type: ignore[override] # noqa: A002
+        self.computed += 1
+        return super().verify(hash, password)
+
+
+class Closings:
+    """Remembers which connections were told to end."""
+
+    def __init__(self) -> None:
+        self.sessions: list[str] = []
+        self.keys: list[str] = []
+
+    async def end_session(self, session_id: str) -> None:
+        self.sessions.append(session_id)
+
+    async def end_api_key(self, api_key_id: str) -> None:
+        self.keys.append(api_key_id)
+
+
+@dataclass
+class Instance:
+    """One server's identity on a database."""
+
+    identity: Identity
+    database: Database
+    data_dir: Path
+    clock: SetClock
+    hasher: CountingHasher
+    closings: Closings = field(default_factory=Closings)
+
+    async def set_up(self, email: str = EMAIL, password: str = PASSWORD) -> AuthResult:
+        """The first administrator, signed in."""
+        token = await self.identity.ensure_setup()
+        assert token is not None
+        return await self.identity.setup(token=token, email=email, password=password, name="Ada")
+
+    async def scope(self, result: AuthResult) -> Scope:
+        """As the caller of these tokens."""
+        return await self.identity.authenticate(authorization=f"Bearer {result.tokens.access}")
+
+    async def login(self) -> AuthResult:
+        return await self.identity.login(email=EMAIL, password=PASSWORD, client=ClientInfo("127.0.0.1", "test"))
+
+
+@asynccontextmanager
+async def instance(
+    database: Database,
+    data_dir: Path,
+    *,
+    settings: AuthSettings | None = None,
+    clock: SetClock | None = None,
+    hasher: CountingHasher | None = None,
+) -> AsyncIterator[Instance]:
+    """An instance on `database`; several may share it, as the processes of several hosts do."""
+    clock, hasher, closings = clock or SetClock(), hasher or CountingHasher(), Closings()
+    async with identity_opened(
+        database, settings or AuthSettings(), data_dir, clock, connections=closings, hasher=hasher
+    ) as identity:
+        yield Instance(identity, database, data_dir, clock, hasher, closings)
