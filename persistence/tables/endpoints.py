@@ -18,8 +18,12 @@ class EndpointRow(Model):
     """
 
     id = fields.UUIDField(primary_key=True)
-    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
-    owner = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.RESTRICT, related_name=False)
+    workspace: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False
+    )
+    owner: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.UserRow", on_delete=fields.RESTRICT, related_name=False
+    )
     name = fields.CharField(max_length=128)
     status = fields.CharField(max_length=16)
     status_reason = fields.TextField(null=True)
@@ -45,8 +49,12 @@ class EndpointTrafficRow(Model):
     """The share of an endpoint's traffic that one version takes."""
 
     id = fields.BigIntField(primary_key=True)
-    endpoint = fields.ForeignKeyField("axonml.EndpointRow", on_delete=fields.CASCADE, related_name=False)
-    version = fields.ForeignKeyField("axonml.ModelVersionRow", on_delete=fields.RESTRICT, related_name=False)
+    endpoint: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.EndpointRow", on_delete=fields.CASCADE, related_name=False
+    )
+    version: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.ModelVersionRow", on_delete=fields.RESTRICT, related_name=False
+    )
     weight = fields.IntField()
 
     class Meta:

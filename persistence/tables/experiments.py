@@ -15,8 +15,12 @@ class ExperimentRow(Model):
     """
 
     id = fields.UUIDField(primary_key=True)
-    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
-    owner = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.RESTRICT, related_name=False)
+    workspace: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False
+    )
+    owner: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.UserRow", on_delete=fields.RESTRICT, related_name=False
+    )
     number = fields.IntField()
     name = fields.CharField(max_length=250)
     living_name = fields.CharField(max_length=250, null=True)

@@ -11,7 +11,9 @@ class ClientTokenRow(Model):
     """One client token, kept 7 days per principal, workspace and operation."""
 
     id = fields.BigIntField(primary_key=True)
-    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.CASCADE, related_name=False)
+    workspace: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.WorkspaceRow", on_delete=fields.CASCADE, related_name=False
+    )
     principal = fields.CharField(max_length=40)
     operation = fields.CharField(max_length=64)
     token = fields.CharField(max_length=128)

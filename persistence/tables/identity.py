@@ -39,7 +39,9 @@ class UserRow(Model):
     name = fields.CharField(max_length=250)
     password_hash = fields.CharField(max_length=250, null=True)
     role = fields.CharField(max_length=16)
-    default_workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
+    default_workspace: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False
+    )
     created_at = fields.DatetimeField()
     last_login_at = fields.DatetimeField(null=True)
     disabled_at = fields.DatetimeField(null=True)
@@ -52,8 +54,12 @@ class MembershipRow(Model):
     """That a user belongs to a workspace, and as what."""
 
     id = fields.BigIntField(primary_key=True)
-    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.CASCADE, related_name=False)
-    user = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.CASCADE, related_name=False)
+    workspace: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.WorkspaceRow", on_delete=fields.CASCADE, related_name=False
+    )
+    user: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.UserRow", on_delete=fields.CASCADE, related_name=False
+    )
     role = fields.CharField(max_length=16)
 
     class Meta:
@@ -65,7 +71,9 @@ class SessionRow(Model):
     """One login. `refresh_counter` moves by compare-and-set; `refresh_key` is the session's HMAC key, encrypted."""
 
     id = fields.UUIDField(primary_key=True)
-    user = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.CASCADE, related_name=False)
+    user: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.UserRow", on_delete=fields.CASCADE, related_name=False
+    )
     refresh_counter = fields.BigIntField(default=0)
     refresh_key = fields.BinaryField()
     refreshed_at = fields.DatetimeField()
@@ -86,8 +94,12 @@ class ApiKeyRow(Model):
     """An API key. `lookup` is its public part; of the secret only the SHA-256 is kept."""
 
     id = fields.UUIDField(primary_key=True)
-    user = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.CASCADE, related_name=False)
-    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.CASCADE, related_name=False)
+    user: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.UserRow", on_delete=fields.CASCADE, related_name=False
+    )
+    workspace: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.WorkspaceRow", on_delete=fields.CASCADE, related_name=False
+    )
     name = fields.CharField(max_length=250)
     lookup = fields.CharField(max_length=16, unique=True)
     secret_hash = fields.BinaryField()

@@ -10,7 +10,9 @@ class LogLineRow(Model):
     """One line of a run's log under the run's next log sequence number."""
 
     id = fields.BigIntField(primary_key=True)
-    run = fields.ForeignKeyField("axonml.RunRow", on_delete=fields.CASCADE, related_name=False)
+    run: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.RunRow", on_delete=fields.CASCADE, related_name=False
+    )
     seq = fields.BigIntField()
     level = fields.SmallIntField()
     logged_at = fields.DatetimeField()
@@ -25,7 +27,9 @@ class LogBatchRow(Model):
     """An acknowledged log batch: which content, and the last sequence number it received."""
 
     id = fields.BigIntField(primary_key=True)
-    run = fields.ForeignKeyField("axonml.RunRow", on_delete=fields.CASCADE, related_name=False)
+    run: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.RunRow", on_delete=fields.CASCADE, related_name=False
+    )
     batch_id = fields.CharField(max_length=128)
     digest = fields.BinaryField()
     lines = fields.IntField()

@@ -13,7 +13,7 @@ class RunHeadRow(Model):
     `metric_seq` and `log_seq` are the newest sequence numbers given out (0 = none yet).
     """
 
-    run = fields.OneToOneField(
+    run: fields.OneToOneRelation[Model] = fields.OneToOneField(
         "axonml.RunRow", on_delete=fields.CASCADE, related_name=False, primary_key=True, source_field="run_id"
     )
     metric_seq = fields.BigIntField(default=0)
@@ -29,7 +29,9 @@ class MetricBatchRow(Model):
     """One acknowledged batch: columnar bytes under the run's next sequence number; also the idempotency ledger."""
 
     id = fields.BigIntField(primary_key=True)
-    run = fields.ForeignKeyField("axonml.RunRow", on_delete=fields.CASCADE, related_name=False)
+    run: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.RunRow", on_delete=fields.CASCADE, related_name=False
+    )
     seq = fields.BigIntField()
     batch_id = fields.CharField(max_length=128)
     digest = fields.BinaryField()
@@ -46,7 +48,9 @@ class MetricSummaryRow(Model):
     """What run tables show of one key: last value by step, extremes and mean of the finite points, counts."""
 
     id = fields.BigIntField(primary_key=True)
-    run = fields.ForeignKeyField("axonml.RunRow", on_delete=fields.CASCADE, related_name=False)
+    run: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.RunRow", on_delete=fields.CASCADE, related_name=False
+    )
     key = fields.CharField(max_length=250)
     last_value = fields.FloatField()
     last_step = fields.BigIntField()

@@ -13,8 +13,12 @@ class ModelRow(Model):
     """A named line of versions. `next_version` only grows: version numbers are never used twice."""
 
     id = fields.UUIDField(primary_key=True)
-    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
-    owner = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.RESTRICT, related_name=False)
+    workspace: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False
+    )
+    owner: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.UserRow", on_delete=fields.RESTRICT, related_name=False
+    )
     name = fields.CharField(max_length=128)
     description = fields.TextField(null=True)
     model_type = fields.CharField(max_length=250, null=True)
@@ -36,7 +40,9 @@ class BlobRow(Model):
     """A file in the content-addressed store, known by the SHA-256 of its bytes, per workspace that uploaded it."""
 
     id = fields.BigIntField(primary_key=True)
-    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
+    workspace: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False
+    )
     sha256 = fields.CharField(max_length=64)
     size_bytes = fields.BigIntField()
     created_at = fields.DatetimeField()
@@ -50,8 +56,12 @@ class ModelVersionRow(Model):
     """One immutable set of weights, with the architecture that makes it servable and the run it came from."""
 
     id = fields.UUIDField(primary_key=True)
-    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
-    model = fields.ForeignKeyField("axonml.ModelRow", on_delete=fields.CASCADE, related_name=False)
+    workspace: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False
+    )
+    model: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.ModelRow", on_delete=fields.CASCADE, related_name=False
+    )
     version = fields.IntField()
     status = fields.CharField(max_length=16)
     status_reason = fields.TextField(null=True)
@@ -61,7 +71,9 @@ class ModelVersionRow(Model):
     run: fields.ForeignKeyNullableRelation[Any] = fields.ForeignKeyField(
         "axonml.RunRow", on_delete=fields.SET_NULL, related_name=False, null=True
     )
-    created_by = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.RESTRICT, related_name=False)
+    created_by: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.UserRow", on_delete=fields.RESTRICT, related_name=False
+    )
     created_at = fields.DatetimeField()
     file_name = fields.CharField(max_length=250, null=True)
     file_format = fields.CharField(max_length=32, null=True)

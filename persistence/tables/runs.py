@@ -17,9 +17,15 @@ class RunRow(Model):
     """
 
     id = fields.UUIDField(primary_key=True)
-    workspace = fields.ForeignKeyField("axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False)
-    experiment = fields.ForeignKeyField("axonml.ExperimentRow", on_delete=fields.RESTRICT, related_name=False)
-    owner = fields.ForeignKeyField("axonml.UserRow", on_delete=fields.RESTRICT, related_name=False)
+    workspace: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False
+    )
+    experiment: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.ExperimentRow", on_delete=fields.RESTRICT, related_name=False
+    )
+    owner: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.UserRow", on_delete=fields.RESTRICT, related_name=False
+    )
     parent: fields.ForeignKeyNullableRelation[RunRow] = fields.ForeignKeyField(
         "axonml.RunRow", on_delete=fields.SET_NULL, related_name=False, null=True
     )
@@ -51,7 +57,9 @@ class RunParamRow(Model):
     """A parameter of a run: its value as JSON, its text form, and its number when it is one (for search and order)."""
 
     id = fields.BigIntField(primary_key=True)
-    run = fields.ForeignKeyField("axonml.RunRow", on_delete=fields.CASCADE, related_name=False)
+    run: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.RunRow", on_delete=fields.CASCADE, related_name=False
+    )
     key = fields.CharField(max_length=250)
     value = fields.TextField()
     text = fields.TextField()
@@ -67,7 +75,9 @@ class RunTagRow(Model):
     """A tag of a run: a text under a key, replaceable and removable."""
 
     id = fields.BigIntField(primary_key=True)
-    run = fields.ForeignKeyField("axonml.RunRow", on_delete=fields.CASCADE, related_name=False)
+    run: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.RunRow", on_delete=fields.CASCADE, related_name=False
+    )
     key = fields.CharField(max_length=250)
     value = fields.TextField()
 
