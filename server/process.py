@@ -26,7 +26,7 @@ from domain.errors import DomainError
 from server import lock, logs
 from server.edge.connections import LiveConnections
 from server.logs import get_logger
-from server.settings import Settings, SettingsError
+from server.settings import Settings
 from server.supervision import Supervisor
 
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ class Host:
             bound = bind(settings.server.host, settings.server.port)
             stack.callback(bound.close)
             supervisor = Supervisor(stop_seconds=grace)
+            # Closed again before what it works on; here it only makes sure that a failed start leaves no task.
+            stack.push_async_callback(supervisor.close)
             dsn = await self._database(stack, data, supervisor)
             app = await self._application(stack, data, dsn, supervisor)
             config = uvicorn.Config(
@@ -198,12 +200,10 @@ class Host:
         try:
             if self._settings.database.url is not None:
                 dsn = self._settings.database.url.get_secret_value()
-                await stack.enter_async_context(bounded("background tasks", grace, supervisor.close))
             else:
                 bundled = BundledPostgres(data / POSTGRES_DIRECTORY, start_limit=self._settings.database.start_seconds)
                 await stack.enter_async_context(bounded("PostgreSQL", grace + 15, bundled.stop))
                 dsn = await bundled.start()
-                await stack.enter_async_context(bounded("background tasks", grace, supervisor.close))
                 supervisor.keep("postgresql", bundled.watch)
             await migrate.upgrade(dsn)
         except (PostgresError, DatabaseUnusable) as problem:
@@ -221,31 +221,33 @@ class Host:
         from serving.pool import LocalServing
 
         settings = self._settings
-        serving = LocalServing(data / RUN_DIRECTORY, stop_seconds=settings.server.shutdown_seconds / 2)
-        await serving.__aenter__()
-        kind = DatabaseKind.BUNDLED if settings.database.url is None else DatabaseKind.EXTERNAL
-        control = LocalControl(serving, supervisor, version=self._version, started_at=datetime.now(UTC), database=kind)
+        grace = settings.server.shutdown_seconds
+        serving = LocalServing(data / RUN_DIRECTORY, stop_seconds=grace / 2)
+        control = LocalControl(
+            serving,
+            supervisor,
+            version=self._version,
+            started_at=datetime.now(UTC),
+            database=DatabaseKind.BUNDLED if settings.database.url is None else DatabaseKind.EXTERNAL,
+        )
         composing = compose(
             settings, dsn, control, supervisor=supervisor, connections=self._connections, version=self._version
         )
         try:
+            await serving.__aenter__()  # makes its directory; processes come with the first endpoint
             composed = await composing.__aenter__()
-        except (DatabaseUnusable, RootSecretError, SettingsError) as problem:
-            await serving.stop()
-            raise StartupError(str(problem)) from None
-        grace = settings.server.shutdown_seconds
-        # Left in this order: background work, so that nobody takes the end of a child for a death; then the
-        # children; then the pools that the use-cases hold.
-        await stack.enter_async_context(bounded("pools", grace, lambda: composing.__aexit__(None, None, None)))
-        await stack.enter_async_context(bounded("children", grace, serving.stop))
-        await stack.enter_async_context(bounded("background tasks", grace, supervisor.close))
-        password = settings.auth.first_admin_password()
-        try:
+            # Left in the opposite order: background work, then the children, then the pools.
+            await stack.enter_async_context(bounded("pools", grace, lambda: composing.__aexit__(None, None, None)))
+            await stack.enter_async_context(bounded("children", grace, serving.stop))
+            await stack.enter_async_context(bounded("background tasks", grace, supervisor.close))
+            password = settings.auth.first_admin_password()
             self._setup_token = await composed.services.identity.ensure_setup(
                 email=settings.auth.admin_email, password=password.get_secret_value() if password else None
             )
+        except (DatabaseUnusable, RootSecretError) as problem:
+            raise StartupError(str(problem)) from None
         except DomainError as problem:
-            raise StartupError(f"cannot make the first administrator: {problem}") from None
+            raise StartupError(f"the server cannot be set up: {problem}") from None
         return create_app(settings, composed, self._connections, pages=pages(), page=graphiql)
 
     def _greet(self, bound: socket.socket) -> None:

@@ -60,7 +60,7 @@ def _split(value: object) -> object:
 
 
 def _home(value: object) -> object:
-    return Path(value).expanduser() if isinstance(value, str) else value
+    return Path(value).expanduser() if isinstance(value, str | Path) else value
 
 
 def _level(value: object) -> object:
@@ -80,9 +80,7 @@ HomePath = Annotated[Path, BeforeValidator(_home)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, str_strip_whitespace=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, str_strip_whitespace=True)
 
 
 def default_data_dir() -> Path:
@@ -94,9 +92,7 @@ class ServerSettings(_Section):
     """Where the server listens and whom it listens to."""
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(
-        3000, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it."
-    )
+    port: int = Field(3000, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it.")
     data_dir: HomePath = Field(
         default_factory=default_data_dir,
         description="Directory of everything the server keeps. Refused inside `<data>/config.toml`.",
@@ -161,22 +157,14 @@ class AuthSettings(_Section):
         "Unset: `<data>/secret`, generated on the first start.",
     )
     access_token_minutes: float = Field(10.0, gt=0, le=60, description="Life of an access token.")
-    session_timeout_minutes: float = Field(
-        720.0, gt=0, description="A session that is not used for so long ends."
-    )
+    session_timeout_minutes: float = Field(720.0, gt=0, description="A session that is not used for so long ends.")
     jwt_expiry_hours: float = Field(168.0, gt=0, description="A session ends after this time, used or not.")
     require_mfa: bool = Field(
         False, description="Ask for a second factor. Refused: this version has no second factor yet."
     )
-    admin_email: str | None = Field(
-        None, description="First administrator, created only on an instance without users."
-    )
-    admin_password: SecretStr | None = Field(
-        None, description="Password of the first administrator; read only then."
-    )
-    admin_password_file: HomePath | None = Field(
-        None, description="File with that password, instead of the value."
-    )
+    admin_email: str | None = Field(None, description="First administrator, created only on an instance without users.")
+    admin_password: SecretStr | None = Field(None, description="Password of the first administrator; read only then.")
+    admin_password_file: HomePath | None = Field(None, description="File with that password, instead of the value.")
 
     @model_validator(mode="after")
     def _usable(self) -> AuthSettings:
@@ -212,21 +200,17 @@ class AuthSettings(_Section):
 
 def _check_secret(secret: str) -> None:
     if len(secret.encode()) < 32:
-        raise ValueError(
-            "jwt_secret: at least 32 bytes are needed, for example the output of `openssl rand -hex 32`"
-        )
+        raise ValueError("jwt_secret: at least 32 bytes are needed, for example the output of `openssl rand -hex 32`")
     lowered = secret.lower()
     if any(sample in lowered for sample in _SAMPLE_SECRETS) or len(set(secret)) < 8:
-        raise ValueError(
-            "jwt_secret: this is a sample value; generate one, for example with `openssl rand -hex 32`"
-        )
+        raise ValueError("jwt_secret: this is a sample value; generate one, for example with `openssl rand -hex 32`")
 
 
 class LogSettings(_Section):
     """What is logged, and how."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)] = (
-        Field("info", description="Least severe level that is written.")
+    level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)] = Field(
+        "info", description="Least severe level that is written."
     )
     format: Literal["auto", "console", "json"] = Field(
         "auto", description="`auto`: console on a terminal, JSON lines otherwise."
@@ -236,25 +220,17 @@ class LogSettings(_Section):
 class LimitsSettings(_Section):
     """How much one request may ask for."""
 
-    body_bytes: int = Field(
-        1 * MIB, ge=1 * KIB, description="Largest body of a request that has no limit of its own."
-    )
+    body_bytes: int = Field(1 * MIB, ge=1 * KIB, description="Largest body of a request that has no limit of its own.")
     ingest_body_bytes: int = Field(
         16 * MIB, ge=1 * KIB, description="Largest body of one batch of metrics, parameters or logs."
     )
-    predict_body_bytes: int = Field(
-        64 * MIB, ge=1 * KIB, description="Largest body of a prediction over REST."
-    )
+    predict_body_bytes: int = Field(64 * MIB, ge=1 * KIB, description="Largest body of a prediction over REST.")
     graphql_body_bytes: int = Field(8 * MIB, ge=1 * KIB, description="Largest GraphQL request over HTTP.")
     socket_message_bytes: int = Field(1 * MIB, ge=1 * KIB, description="Largest WebSocket message.")
     graphql_depth: int = Field(15, ge=1, description="Deepest nesting of a GraphQL operation.")
-    graphql_aliases: int = Field(
-        128, ge=1, description="Most aliases in a GraphQL operation, fragments expanded."
-    )
+    graphql_aliases: int = Field(128, ge=1, description="Most aliases in a GraphQL operation, fragments expanded.")
     graphql_tokens: int = Field(10_000, ge=10, description="Most tokens in a GraphQL document.")
-    graphql_directives: int = Field(
-        50, ge=1, description="Most directives in a GraphQL operation, fragments expanded."
-    )
+    graphql_directives: int = Field(50, ge=1, description="Most directives in a GraphQL operation, fragments expanded.")
     graphql_root_mutations: int = Field(10, ge=1, description="Most root fields of a mutation.")
     graphql_cost: int = Field(
         1_000_000, ge=100, description="Highest estimated number of fields a GraphQL operation resolves."
@@ -265,9 +241,7 @@ class LimitsSettings(_Section):
         10.0, gt=0, description="A GraphQL WebSocket must send `connection_init` within this time."
     )
     socket_operations: int = Field(100, ge=1, description="Most operations running at once on one WebSocket.")
-    connections: int = Field(
-        2_000, ge=10, description="Most connections at once; further requests are answered 503."
-    )
+    connections: int = Field(2_000, ge=10, description="Most connections at once; further requests are answered 503.")
 
 
 class MetricsSettings(_Section):
@@ -281,12 +255,8 @@ class MetricsSettings(_Section):
 class InferenceSettings(_Section):
     """Endpoints that serve predictions."""
 
-    default_port_range_start: int = Field(
-        8100, ge=1, le=65535, description="First port that is given to endpoints."
-    )
-    default_port_range_end: int = Field(
-        8199, ge=1, le=65535, description="Last port that is given to endpoints."
-    )
+    default_port_range_start: int = Field(8100, ge=1, le=65535, description="First port that is given to endpoints.")
+    default_port_range_end: int = Field(8199, ge=1, le=65535, description="Last port that is given to endpoints.")
     max_endpoints: int = Field(10, ge=0, description="Most endpoints running at once.")
 
     @model_validator(mode="after")
