@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import strawberry
+
 from domain import ids
 from domain.errors import BadUserInput
 
 if TYPE_CHECKING:
-    import strawberry
-
     from resolvers.context import Context
 
 MAX_NODES = 100

@@ -1,0 +1,205 @@
+"""The part of the graph about endpoints and predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import strawberry
+
+from domain import endpoints
+from domain.endpoints import ConfigChanges, PredictionRequest
+from resolvers import endpoints as resolve
+from resolvers.runs import Deleted as DeletedId
+from schema.models import ModelVersion
+from schema.node import Node
+from schema.paging import Connection
+from schema.runs import Deleted
+from schema.scalars import JSON
+
+if TYPE_CHECKING:
+    from resolvers.context import Context
+    from schema.identity import User
+
+
+strawberry.enum(endpoints.EndpointStatus)
+
+
+@strawberry.type
+class EndpointTraffic:
+    version: Annotated[ModelVersion | None, strawberry.field(resolver=resolve.version_of_traffic)]
+    weight: int
+
+
+@strawberry.type
+class EndpointConfig:
+    max_batch_rows: int
+    max_queue_rows: int
+    queue_delay_us: int
+    timeout_ms: int
+    threads: int
+    drain_timeout_seconds: int
+
+
+@strawberry.type
+class Endpoint(Node):
+    name: str
+    status: endpoints.EndpointStatus
+    status_reason: str | None
+    traffic: list[EndpointTraffic]
+    replicas: int
+    config: EndpointConfig
+    port: int | None
+    owner: Annotated[Annotated[User, strawberry.lazy("schema.identity")], strawberry.field(resolver=resolve.owner)]
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def is_type_of(cls, value: object, _info: object) -> bool:
+        return isinstance(value, endpoints.Endpoint)
+
+
+@strawberry.type
+class Prediction:
+    outputs: JSON
+    endpoint: str
+    version: int
+    rows: int
+    latency_ms: float
+
+
+@strawberry.input
+class EndpointConfigInput:
+    max_batch_rows: int | None = strawberry.UNSET
+    max_queue_rows: int | None = strawberry.UNSET
+    queue_delay_us: int | None = strawberry.UNSET
+    timeout_ms: int | None = strawberry.UNSET
+    threads: int | None = strawberry.UNSET
+    drain_timeout_seconds: int | None = strawberry.UNSET
+
+
+@strawberry.input
+class EndpointCreateInput:
+    name: str
+    version_id: strawberry.ID
+    replicas: int = 1
+    config: EndpointConfigInput | None = strawberry.UNSET
+    start: bool = False
+    client_token: str | None = strawberry.UNSET
+
+
+@strawberry.input
+class EndpointUpdateInput:
+    id: strawberry.ID
+    version_id: strawberry.ID | None = strawberry.UNSET
+    replicas: int | None = strawberry.UNSET
+    config: EndpointConfigInput | None = strawberry.UNSET
+
+
+@strawberry.input
+class EndpointIdInput:
+    id: strawberry.ID
+
+
+@strawberry.input
+class ModelVersionDeployInput:
+    version_id: strawberry.ID
+    endpoint: str
+    replicas: int | None = strawberry.UNSET
+    config: EndpointConfigInput | None = strawberry.UNSET
+
+
+def _given(value: Any) -> Any:
+    """The value, None when it was left out: nothing of an endpoint can be cleared."""
+    return None if value is strawberry.UNSET else value
+
+
+def _config(given: EndpointConfigInput | None) -> ConfigChanges | None:
+    if given is None or given is strawberry.UNSET:
+        return None
+    values = {name: _given(getattr(given, name)) for name in ConfigChanges.__annotations__}
+    return cast("ConfigChanges", {name: value for name, value in values.items() if value is not None})
+
+
+def _predict(
+    info: strawberry.Info[Context, None], endpoint: str, inputs: JSON, timeout_ms: int | None = strawberry.UNSET
+) -> Awaitable[Any]:
+    return resolve.predict(info, PredictionRequest(endpoint, inputs, timeout_ms=_given(timeout_ms)))
+
+
+async def _create(
+    info: strawberry.Info[Context, None], given: Annotated[EndpointCreateInput, strawberry.argument(name="input")]
+) -> Any:
+    return await info.context.services.endpoints.create(
+        info.context.require_scope(),
+        name=given.name,
+        version_id=str(given.version_id),
+        replicas=given.replicas,
+        config=_config(given.config),
+        start=given.start,
+        client_token=_given(given.client_token),
+    )
+
+
+async def _update(
+    info: strawberry.Info[Context, None], given: Annotated[EndpointUpdateInput, strawberry.argument(name="input")]
+) -> Any:
+    version_id = _given(given.version_id)
+    return await info.context.services.endpoints.update(
+        info.context.require_scope(),
+        resolve.endpoint_id(str(given.id)),
+        version_id=None if version_id is None else str(version_id),
+        replicas=_given(given.replicas),
+        config=_config(given.config),
+    )
+
+
+async def _delete(
+    info: strawberry.Info[Context, None], given: Annotated[EndpointIdInput, strawberry.argument(name="input")]
+) -> Any:
+    scope = info.context.require_scope()
+    return DeletedId(await info.context.services.endpoints.delete(scope, resolve.endpoint_id(str(given.id))))
+
+
+async def _start(
+    info: strawberry.Info[Context, None], given: Annotated[EndpointIdInput, strawberry.argument(name="input")]
+) -> Any:
+    scope = info.context.require_scope()
+    return await info.context.services.endpoints.start(scope, resolve.endpoint_id(str(given.id)))
+
+
+async def _stop(
+    info: strawberry.Info[Context, None], given: Annotated[EndpointIdInput, strawberry.argument(name="input")]
+) -> Any:
+    scope = info.context.require_scope()
+    return await info.context.services.endpoints.stop(scope, resolve.endpoint_id(str(given.id)))
+
+
+async def _deploy(
+    info: strawberry.Info[Context, None], given: Annotated[ModelVersionDeployInput, strawberry.argument(name="input")]
+) -> Any:
+    return await info.context.services.endpoints.deploy(
+        info.context.require_scope(),
+        str(given.version_id),
+        endpoint=given.endpoint,
+        replicas=_given(given.replicas),
+        config=_config(given.config),
+    )
+
+
+@strawberry.type
+class EndpointQuery:
+    endpoints: Annotated[Connection[Endpoint], strawberry.field(resolver=resolve.endpoints)]
+    endpoint: Annotated[Endpoint | None, strawberry.field(resolver=resolve.endpoint)]
+    predict: Annotated[Prediction, strawberry.field(resolver=_predict)]
+
+
+@strawberry.type
+class EndpointMutation:
+    model_version_deploy: Annotated[Endpoint, strawberry.mutation(resolver=_deploy)]
+    endpoint_create: Annotated[Endpoint, strawberry.mutation(resolver=_create)]
+    endpoint_update: Annotated[Endpoint, strawberry.mutation(resolver=_update)]
+    endpoint_delete: Annotated[Deleted, strawberry.mutation(resolver=_delete)]
+    endpoint_start: Annotated[Endpoint, strawberry.mutation(resolver=_start)]
+    endpoint_stop: Annotated[Endpoint, strawberry.mutation(resolver=_stop)]

@@ -1,0 +1,215 @@
+"""The part of the graph about models and their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+from strawberry import Maybe
+
+from domain import models, runs
+from domain.models import ModelChanges, VersionChanges
+from resolvers import models as resolve
+from resolvers.runs import Deleted as DeletedId
+from schema.node import Node
+from schema.paging import Connection
+from schema.runs import Deleted, Tag, TagInput
+from schema.scalars import JSON, BigInt
+
+if TYPE_CHECKING:
+    from resolvers.context import Context
+    from schema.endpoints import Endpoint
+    from schema.identity import User
+    from schema.runs import Run
+
+
+strawberry.enum(models.ModelVersionStatus)
+strawberry.enum(models.ModelFormat)
+
+
+@strawberry.type
+class TensorSpec:
+    name: str
+    dtype: str
+    shape: list[int]
+
+
+@strawberry.type
+class ModelFile:
+    name: str
+    size_bytes: BigInt
+    sha256: str
+    format: models.ModelFormat
+    parameter_count: BigInt | None
+    download_url: str
+
+
+@strawberry.type
+class Model(Node):
+    name: str
+    description: str | None
+    model_type: str | None
+    tags: list[Tag]
+    created_at: datetime
+    updated_at: datetime
+    owner: Annotated[Annotated[User, strawberry.lazy("schema.identity")], strawberry.field(resolver=resolve.owner)]
+    versions: Annotated[
+        Connection[Annotated[ModelVersion, strawberry.lazy("schema.models")]],
+        strawberry.field(resolver=resolve.versions),
+    ]
+    latest_version: Annotated[
+        Annotated[ModelVersion, strawberry.lazy("schema.models")] | None,
+        strawberry.field(resolver=resolve.latest_version),
+    ]
+
+    @classmethod
+    def is_type_of(cls, value: object, _info: object) -> bool:
+        return isinstance(value, models.Model)
+
+
+@strawberry.type
+class ModelVersion(Node):
+    model: Annotated[Model, strawberry.field(resolver=resolve.model_of_version)]
+    version: int
+    status: models.ModelVersionStatus
+    status_reason: str | None
+    description: str | None
+    tags: list[Tag]
+    metrics: JSON
+    file: ModelFile | None
+    architecture: Annotated[JSON | None, strawberry.field(resolver=resolve.architecture)]
+    inputs: list[TensorSpec] | None
+    outputs: list[TensorSpec] | None
+    run: Annotated[
+        Annotated[Run, strawberry.lazy("schema.runs")] | None,
+        strawberry.field(resolver=resolve.run_of_version),
+    ]
+    endpoints: Annotated[
+        Connection[Annotated[Endpoint, strawberry.lazy("schema.endpoints")]],
+        strawberry.field(resolver=resolve.endpoints_of_version),
+    ]
+    created_by: Annotated[
+        Annotated[User, strawberry.lazy("schema.identity")], strawberry.field(resolver=resolve.created_by)
+    ]
+    created_at: datetime
+    servable: bool
+    servable_reason: str | None
+
+    @classmethod
+    def is_type_of(cls, value: object, _info: object) -> bool:
+        return isinstance(value, models.ModelVersion)
+
+
+@strawberry.input
+class ModelCreateInput:
+    name: str
+    description: str | None = strawberry.UNSET
+    model_type: str | None = strawberry.UNSET
+    tags: list[TagInput] | None = strawberry.UNSET
+    client_token: str | None = strawberry.UNSET
+
+
+@strawberry.input
+class ModelUpdateInput:
+    id: strawberry.ID
+    name: Maybe[str | None]
+    description: Maybe[str | None]
+    model_type: Maybe[str | None]
+    tags: Maybe[list[TagInput] | None]
+
+
+@strawberry.input
+class ModelIdInput:
+    id: strawberry.ID
+
+
+@strawberry.input
+class ModelVersionUpdateInput:
+    id: strawberry.ID
+    description: Maybe[str | None]
+    tags: Maybe[list[TagInput] | None]
+    metrics: Maybe[JSON | None]
+
+
+@strawberry.input
+class ModelVersionIdInput:
+    id: strawberry.ID
+
+
+def _tags(given: Sequence[TagInput] | None) -> list[runs.Tag]:
+    return [runs.Tag(tag.key, tag.value) for tag in given or ()]
+
+
+async def _create(
+    info: strawberry.Info[Context, None], given: Annotated[ModelCreateInput, strawberry.argument(name="input")]
+) -> Any:
+    return await info.context.services.models.create(
+        info.context.require_scope(),
+        name=given.name,
+        description=given.description or None,
+        model_type=given.model_type or None,
+        tags=_tags(given.tags or None),
+        client_token=given.client_token or None,
+    )
+
+
+async def _update(
+    info: strawberry.Info[Context, None], given: Annotated[ModelUpdateInput, strawberry.argument(name="input")]
+) -> Any:
+    changes = ModelChanges()
+    if given.name is not None:
+        changes["name"] = resolve.not_null(given.name.value, "name")
+    if given.description is not None:
+        changes["description"] = given.description.value
+    if given.model_type is not None:
+        changes["model_type"] = given.model_type.value
+    if given.tags is not None:
+        changes["tags"] = _tags(resolve.not_null(given.tags.value, "tags"))
+    scope = info.context.require_scope()
+    return await info.context.services.models.update(scope, resolve.model_id(str(given.id)), changes)
+
+
+async def _delete(
+    info: strawberry.Info[Context, None], given: Annotated[ModelIdInput, strawberry.argument(name="input")]
+) -> Any:
+    scope = info.context.require_scope()
+    return DeletedId(await info.context.services.models.delete(scope, resolve.model_id(str(given.id))))
+
+
+async def _version_update(
+    info: strawberry.Info[Context, None], given: Annotated[ModelVersionUpdateInput, strawberry.argument(name="input")]
+) -> Any:
+    changes = VersionChanges()
+    if given.description is not None:
+        changes["description"] = given.description.value
+    if given.tags is not None:
+        changes["tags"] = _tags(resolve.not_null(given.tags.value, "tags"))
+    if given.metrics is not None:
+        metrics: Any = resolve.not_null(given.metrics.value, "metrics")
+        changes["metrics"] = metrics
+    return await info.context.services.models.update_version(info.context.require_scope(), str(given.id), changes)
+
+
+async def _version_delete(
+    info: strawberry.Info[Context, None], given: Annotated[ModelVersionIdInput, strawberry.argument(name="input")]
+) -> Any:
+    scope = info.context.require_scope()
+    return DeletedId(await info.context.services.models.delete_version(scope, str(given.id)))
+
+
+@strawberry.type
+class ModelQuery:
+    models: Annotated[Connection[Model], strawberry.field(resolver=resolve.models)]
+    model: Annotated[Model | None, strawberry.field(resolver=resolve.model)]
+    model_version: Annotated[ModelVersion | None, strawberry.field(resolver=resolve.model_version)]
+
+
+@strawberry.type
+class ModelMutation:
+    model_create: Annotated[Model, strawberry.mutation(resolver=_create)]
+    model_update: Annotated[Model, strawberry.mutation(resolver=_update)]
+    model_delete: Annotated[Deleted, strawberry.mutation(resolver=_delete)]
+    model_version_update: Annotated[ModelVersion, strawberry.mutation(resolver=_version_update)]
+    model_version_delete: Annotated[Deleted, strawberry.mutation(resolver=_version_delete)]
