@@ -27,6 +27,7 @@ from graphql import (
     VariableNode,
     get_named_type,
     is_list_type,
+    value_from_ast_untyped,
 )
 from graphql.type import GraphQLField, GraphQLInterfaceType, GraphQLNonNull
 
@@ -114,7 +115,10 @@ def _default(definition: GraphQLField | None, name: str, fallback: int) -> int:
     argument = definition.args.get(name) if definition is not None else None
     if argument is None:
         return fallback
-    value = argument.default.value if argument.default is not None else argument.default_value
+    value: object = argument.default_value
+    if argument.default is not None:
+        literal = argument.default.literal
+        value = value_from_ast_untyped(literal) if literal is not None else argument.default.value
     return value if isinstance(value, int) and not isinstance(value, bool) else fallback
 
 
@@ -140,9 +144,17 @@ class Meter:
         """The measure of one operation. Raises QueryTooComplex for fields repeated without end."""
         root = self._schema.get_root_type(operation.operation)
         part = self._selections(operation.selection_set, root, None)
-        return Measure(
-            part.depth, part.aliases, part.directives + len(operation.directives or ()), part.fields, part.cost
-        )
+        defaults = {
+            variable.variable.name.value: value_from_ast_untyped(variable.default_value)
+            for variable in operation.variable_definitions or ()
+            if variable.default_value is not None
+        }
+
+        def cost(variables: Variables) -> int:
+            return part.cost({**defaults, **variables})
+
+        directives = part.directives + len(operation.directives or ())
+        return Measure(part.depth, part.aliases, directives, part.fields, cost)
 
     def root_names(self, operation: OperationDefinitionNode) -> frozenset[str]:
         """The names of the root fields that an operation selects, fragments expanded."""
@@ -212,7 +224,7 @@ class Meter:
         known = isinstance(parent, GraphQLObjectType | GraphQLInterfaceType)
         definition = parent.fields.get(name) if known else None
         arguments = {argument.name.value: argument.value for argument in node.arguments or ()}
-        times = self._times(name, definition, arguments, page)
+        times = self._times(name, definition, arguments, page) if node.selection_set is not None else None
         inner = _Part()
         if node.selection_set is not None:
             if id(node) not in self._pages:

@@ -1,0 +1,143 @@
+"""The measure of GraphQL operations: what counts how often, and that it takes time in proportion to the text."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from graphql import OperationDefinitionNode, build_schema, parse
+
+from domain.errors import QueryTooComplex
+from server.graphql.documents import LONGEST_KEPT, Documents
+from server.graphql.limits import Measure, Meter
+from server.settings import LimitsSettings
+
+SCHEMA = build_schema(
+    """
+    scalar JSON
+    type Query {
+      hello: String
+      node: Run
+      nodes(ids: [ID!]!): [Run]!
+      runs(first: Int = 50): RunConnection!
+      predict(endpoint: String!, inputs: JSON!): String
+    }
+    type RunConnection { nodes: [Run!]! edges: [Edge!]! totalCount: Int }
+    type Edge { node: Run! }
+    type Run {
+      id: ID!
+      name: String
+      params: [Param!]!
+      children(first: Int): RunConnection!
+      metrics(first: Int = 200): [Metric!]!
+      series(keys: [String!], points: Int = 1000): [Series!]!
+    }
+    type Param { key: String! }
+    type Metric { key: String! last: Float }
+    type Series { values: [Float!]! }
+    """
+)
+
+
+def measure(text: str) -> Measure:
+    document = parse(text)
+    operation = next(part for part in document.definitions if isinstance(part, OperationDefinitionNode))
+    return Meter(SCHEMA, document).measure(operation)
+
+
+@pytest.mark.parametrize(
+    ("text", "cost"),
+    [
+        ("{ hello }", 1),
+        ("{ node { id name } }", 3),
+        ("{ runs { totalCount } }", 2),
+        ("{ runs(first: 3) { nodes { id name } } }", 1 + 1 + 3 * 2),
+        ("{ runs(first: 3) { edges { node { id } } } }", 1 + 1 + 3 * 2),
+        ("{ runs { nodes { id } } }", 1 + 1 + 50),
+        ("{ runs(first: 2) { nodes { children(first: 4) { nodes { id } } } } }", 1 + 1 + 2 * (1 + 1 + 4)),
+        ("{ node { metrics { key last } } }", 1 + 1 + 200 * 2),
+        ("{ node { params { key } } }", 1 + 1 + 10),
+        ('{ nodes(ids: ["a", "b"]) { id } }', 1 + 2),
+        ('{ node { series(keys: ["a", "b"], points: 500) { values } } }', 1 + 1 + 20 + 2),
+        ('{ predict(endpoint: "e", inputs: [[1], [2], [3]]) }', 1 + 3),
+        ("{ runs(first: 3) { ...P } } fragment P on RunConnection { nodes { id name } }", 1 + 1 + 3 * 2),
+        ("{ ...Q } fragment Q on Query { hello node { ...R } } fragment R on Run { id name }", 1 + 3),
+        ("{ ... on Query { hello } }", 1),
+        ("{ nothing { at { all } } }", 3),
+    ],
+)
+def test_cost(text: str, cost: int) -> None:
+    assert measure(text).cost({}) == cost
+
+
+def test_cost_follows_the_variables() -> None:
+    paged = measure("query($n: Int) { runs(first: $n) { nodes { id } } }")
+    assert [paged.cost(variables) for variables in ({"n": 3}, {"n": 0}, {}, {"n": None}, {"n": "x"})] == [
+        5,
+        2,
+        52,
+        52,
+        52,
+    ]
+    rows = measure('query($rows: JSON!) { predict(endpoint: "e", inputs: $rows) }')
+    assert rows.cost({"rows": [[1]] * 30}) == 31
+    assert rows.cost({"rows": {"x": [[1]] * 7}}) == 8
+
+
+def test_depth_aliases_directives_and_root_fields_expand_fragments() -> None:
+    found = measure(
+        "query @a { x: hello @b ...F } fragment F on Query { y: node @c { z: id ...G } hello } fragment G on Run { name }"
+    )
+    assert (found.depth, found.aliases, found.directives, found.root_fields) == (2, 3, 3, 3)
+
+
+def doubling(levels: int, inside: str) -> str:
+    text = "{ runs(first: 1) { ...F0 } }"
+    for level in range(levels):
+        body = inside.replace("NEXT", f"...F{level + 1}")
+        text += f" fragment F{level} on RunConnection {{ {body} }}"
+    return text + f" fragment F{levels} on RunConnection {{ totalCount }}"
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "NEXT NEXT",
+        "nodes { a: children(first: 1) { NEXT } b: children(first: 1) { NEXT } }",
+        "nodes { children { NEXT NEXT } }",
+    ],
+)
+def test_fragments_that_double_are_measured_once(inside: str) -> None:
+    started = time.perf_counter()
+    try:
+        found = measure(doubling(80, inside))
+        assert found.cost({}) >= 1
+    except QueryTooComplex:
+        pass  # nested too deeply, found out at once
+    assert time.perf_counter() - started < 1.0
+
+
+def test_circular_and_unknown_fragments_are_left_to_validation() -> None:
+    assert measure("{ ...A } fragment A on Query { hello ...B } fragment B on Query { ...A }").cost({}) == 1
+    assert measure("{ ...Missing hello }").cost({}) == 1
+
+
+def test_documents_are_kept_by_text_and_bounded() -> None:
+    documents = Documents(LimitsSettings(graphql_documents=2))
+    for text in ("{ hello }", "{ node { id } }", "{ hello }"):
+        documents.get(SCHEMA, text, explorer=True)
+    assert (documents.hits, documents.misses) == (1, 2)
+    documents.get(SCHEMA, "{ runs { totalCount } }", explorer=True)
+    documents.get(SCHEMA, "{ hello }", explorer=True)
+    documents.get(SCHEMA, "{ node { id } }", explorer=True)
+    assert (documents.hits, documents.misses) == (2, 4)
+    documents.get(SCHEMA, "{ hello }", explorer=False)
+    assert documents.misses == 5, "a caller who may not explore must not get another caller's hints"
+
+
+def test_long_documents_are_not_kept() -> None:
+    documents = Documents(LimitsSettings())
+    text = "{ hello } #" + "x" * LONGEST_KEPT
+    documents.get(SCHEMA, text, explorer=True)
+    documents.get(SCHEMA, text, explorer=True)
+    assert documents.hits == 0

@@ -1,0 +1,115 @@
+"""Logs: the form of a line, and that no credential can be in one."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from server import logs
+
+CANARIES = (
+    "axk_ab12cd34_0123456789abcdefghijABCDEFGHIJ012345",
+    "axr_ab12cd34_0123456789abcdefghijABCDEFGHIJ012345",
+    "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c3IifQ.c2lnbmF0dXJl",
+)
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    written = io.StringIO()
+    logs.configure("info", "json", stream=written)
+    yield written
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.contextvars.clear_contextvars()
+    structlog.reset_defaults()
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_json_with_time_level_logger_and_request_id(stream: io.StringIO) -> None:
+    structlog.contextvars.bind_contextvars(request_id="r-1")
+    logs.get_logger("axonml.test").info("hello", count=1)
+    (line,) = lines(stream)
+    assert line["event"] == "hello"
+    assert (line["level"], line["logger"], line["request_id"], line["count"]) == ("info", "axonml.test", "r-1", 1)
+    assert line["timestamp"].endswith("Z")
+
+
+def test_the_standard_library_goes_the_same_way(stream: io.StringIO) -> None:
+    logging.getLogger("some.library").warning("lost %s", "it", extra={"password": "hunter2"})
+    logging.getLogger("some.library").debug("not shown")
+    (line,) = lines(stream)
+    assert (line["event"], line["logger"], line["password"]) == ("lost it", "some.library", logs.REDACTED)
+
+
+@pytest.mark.parametrize("secret", CANARIES)
+@pytest.mark.parametrize("form", ["{}", "Bearer {}", "got '{}' here", "http://x/?a={}", "{{'k': '{}'}}"])
+def test_tokens_are_redacted_wherever_they_stand(stream: io.StringIO, secret: str, form: str) -> None:
+    text = form.format(secret)
+    log = logs.get_logger("axonml.test")
+    log.info(text, value=text, nested={"list": [text, (text,)]}, raw=text.encode())
+    logging.getLogger("library").error("said %s", text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        log.exception("failed")
+    assert secret not in stream.getvalue()
+    assert logs.REDACTED in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("postgresql://axonml:hunter2@db.example/axonml", "hunter2"),
+        ("Basic dXNlcjpodW50ZXIy", "dXNlcjpodW50ZXIy"),
+        ("http://127.0.0.1:3000/setup#abcDEF123", "abcDEF123"),
+        ('{"password": "hunter2", "a": 1}', "hunter2"),
+        ("password=hunter2&x=1", "hunter2"),
+        ("refresh_token: hunter2", "hunter2"),
+        ("Cookie: axonml_session=hunter2; b=c", "hunter2"),
+        ("Set-Cookie: axonml_session=hunter2", "hunter2"),
+    ],
+)
+def test_secrets_inside_text_are_redacted(text: str, secret: str) -> None:
+    assert secret not in logs.redact_text(text)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["authorization", "Cookie", "password", "new_password", "jwt_secret", "access_token", "api_key", "otp_code", "dsn"],
+)
+def test_values_of_secret_names_are_redacted(stream: io.StringIO, key: str) -> None:
+    logs.get_logger("axonml.test").info("event", **{key: "hunter2"}, headers={key: ["hunter2"]})
+    assert "hunter2" not in stream.getvalue()
+
+
+def test_harmless_text_stays(stream: io.StringIO) -> None:
+    logs.get_logger("axonml.test").info("request", path="/api/training/runs/run_0123", api_key_id="key_01", ms=1.5)
+    (line,) = lines(stream)
+    assert (line["path"], line["api_key_id"], line["ms"]) == ("/api/training/runs/run_0123", "key_01", 1.5)
+
+
+def test_values_cannot_forge_a_line() -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    written = io.StringIO()
+    try:
+        logs.configure("info", "console", stream=written)
+        logs.get_logger("axonml.test").info("request", path="/a\n2026 [error] forged\x1b[2J")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+    assert len(written.getvalue().splitlines()) == 1
+    assert "\x1b[2J" not in written.getvalue()
