@@ -71,8 +71,8 @@ def _decode(payload: bytes, keys: Collection[str] | None) -> list[Column]:
     if packing == _ZLIB:
         (size,) = _COUNT.unpack_from(body)
         unpacker = zlib.decompressobj()
-        body = memoryview(unpacker.decompress(body[_COUNT.size :], size))
-        if len(body) != size:
+        body = memoryview(unpacker.decompress(body[_COUNT.size :], size + 1))
+        if len(body) != size or not unpacker.eof:
             raise ValueError("wrong length")
     (count,) = _COUNT.unpack_from(body)
     at = _COUNT.size
