@@ -18,6 +18,7 @@ from domain.tensors import Array
 from serving import wire
 
 _JOIN_BYTES: Final = 64 * 1024
+_FOREIGN_SECONDS: Final = 0.25
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +42,14 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         self._waiting: dict[int, asyncio.Future[wire.Frame]] = {}
         self._own_rows = 0
         self._foreign_rows = 0
+        self._foreign_at = 0.0
         self.hello: asyncio.Future[wire.Hello] = self._loop.create_future()
 
     @property
     def load(self) -> int:
-        """Rows this replica has to do: ours, plus what it last reported of others'."""
-        return self._own_rows + self._foreign_rows
+        """Rows this replica has to do: ours, plus what it reported of others' a moment ago."""
+        fresh = self._loop.time() - self._foreign_at < _FOREIGN_SECONDS
+        return self._own_rows + (self._foreign_rows if fresh else 0)
 
     async def predict(
         self, inputs: Mapping[str, Array], rows: int, deadline_ns: int, outputs: tuple[str, ...] | None
@@ -117,6 +120,7 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         message = frame.message
         if isinstance(message, wire.Result | wire.Failure):
             self._foreign_rows = max(0, message.queued_rows - self._own_rows)
+            self._foreign_at = self._loop.time()
             waiting = self._waiting.get(message.id)
             if waiting is not None and not waiting.done():
                 waiting.set_result(frame)

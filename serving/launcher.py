@@ -35,6 +35,10 @@ logger = logging.getLogger(__name__)
 _Forked = tuple[int, int, "asyncio.Future[int | None]"]
 
 
+class ForkServerEnded(ReplicaFailed):
+    """The forkserver died while it was asked for a replica."""
+
+
 class OutputTail:
     """The last lines a child wrote, read from a pipe as they come. Owns the reading end."""
 
@@ -283,7 +287,7 @@ class ForkServer:
         if self._process is not None:
             self._process.wait()
         lines = self._tail.lines() if self._tail is not None else ()
-        error = ReplicaFailed("the forkserver ended", stderr=lines)
+        error = ForkServerEnded("the forkserver ended", stderr=lines)
         for waiting in (self._up, *self._spawning.values()):
             if waiting is not None and not waiting.done():
                 waiting.set_exception(error)
@@ -296,9 +300,15 @@ class ForkServer:
 
     async def spawn(self, name: str) -> ReplicaProcess:
         """Fork a replica. Raises ReplicaFailed when that is impossible now."""
+        try:
+            return await self._spawn(name)
+        except ForkServerEnded:
+            return await self._spawn(name)  # it died before we knew; the next one is fresh
+
+    async def _spawn(self, name: str) -> ReplicaProcess:
         await self.start()
         if self._channel is None:
-            raise ReplicaFailed("the forkserver ended")
+            raise ForkServerEnded("the forkserver ended")
         ours, theirs = socket.socketpair()
         read, write = os.pipe2(os.O_CLOEXEC)
         ours.setblocking(False)
@@ -316,7 +326,8 @@ class ForkServer:
             if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
                 os.close(waiting.result()[1])  # cancelled between the answer and this line
             if isinstance(error, OSError):
-                raise ReplicaFailed(f"the forkserver does not answer: {error}") from None
+                await self._died.wait()
+                raise ForkServerEnded(f"the forkserver does not answer: {error}") from None
             raise
         finally:
             self._spawning.pop(token, None)

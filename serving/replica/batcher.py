@@ -56,6 +56,7 @@ class Item:
     done: Callable[[Outcome], None]
     enqueued_ns: int = 0
     cancelled: bool = False
+    running: bool = False
     queue: _Queue | None = None
 
 
@@ -135,7 +136,7 @@ class Batcher:
 
     @property
     def queued_rows(self) -> int:
-        """Rows waiting or being computed now."""
+        """Rows waiting or being computed now that somebody still wants."""
         return self._waiting_rows + self._running_rows
 
     @property
@@ -172,6 +173,9 @@ class Batcher:
             if item.queue is not None:
                 item.queue.remove(item)
                 self._waiting_rows -= item.rows
+            elif item.running:
+                item.running = False
+                self._running_rows -= item.rows
 
     def drain(self) -> None:
         """Take no new items; `run` returns when the queue is empty."""
@@ -242,6 +246,7 @@ class Batcher:
             elif batch and rows + item.rows > self._max_rows:
                 break
             else:
+                item.running = True
                 batch.append(item)
                 rows += item.rows
             queue.remove(item)

@@ -6,9 +6,6 @@ import asyncio
 import hashlib
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,52 +14,39 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import pytest_asyncio
 
-from domain.errors import BadUserInput, DeadlineExceeded, Overloaded, PayloadTooLarge, Unavailable
+from domain.errors import BadUserInput, DeadlineExceeded, Overloaded, PayloadTooLarge
 from domain.serving import (
     NotServing,
     PredictionResult,
     ReplicaFailed,
     ReplicaSet,
     ReplicaState,
-    ServingBackend,
     ServingConfig,
 )
 from serving.pool import LocalServing
 from tests.support.models import document, linear, lookup, mlp, node, saved, scaled_identity
+from tests.support.serving import END, V1, V2, ask, pids, scaling, slow
 
-END, V1, V2 = "end_1", "ver_1", "ver_2"
-
-
-@pytest.fixture
-async def serving(tmp_path: Path) -> AsyncIterator[LocalServing]:
-    async with LocalServing(tmp_path / "run", available_cores=2) as backend:
-        yield backend
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def scaling(tmp_path: Path, factor: float, version: str = V1, **changes: Any) -> ReplicaSet:
-    graph, path = saved(tmp_path, linear(), scaled_identity(factor), name=f"by{factor}")
-    return ReplicaSet(END, version, str(path), graph, **changes)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def backend(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalServing]:
+    """One backend for the module: its forkserver takes a second or two to start."""
+    async with LocalServing(tmp_path_factory.mktemp("host") / "run", available_cores=2) as opened:
+        yield opened
 
 
-def slow(tmp_path: Path, version: str = V1, **config: Any) -> ReplicaSet:
-    """About a tenth of a second per row."""
-    doc = document([2048], *[node(str(i), "Linear", str(i - 1) if i else "x", in_features=2048, out_features=2048)
-                             for i in range(3)])  # fmt: skip
-    graph, path = saved(tmp_path, doc, name="slow")
-    return ReplicaSet(END, version, str(path), graph, config=ServingConfig(**config))
-
-
-def row(value: float) -> dict[str, np.ndarray[Any, Any]]:
-    return {"x": np.full((1, 4), value, np.float32)}
-
-
-async def ask(serving: LocalServing, value: float, version: str = V1, **options: Any) -> PredictionResult:
-    return await serving.predict(END, version, row(value), **options)
-
-
-def pids(serving: LocalServing) -> list[int]:
-    return [replica.pid for one in serving.status(END) for replica in one.replicas if replica.pid is not None]
+@pytest_asyncio.fixture(loop_scope="module")
+async def serving(backend: LocalServing) -> AsyncIterator[LocalServing]:
+    """The backend with nothing deployed, and no event of an earlier test."""
+    yield backend
+    for status in backend.status(END):
+        await backend.retire(END, status.version_id)
+    while not backend._events.empty():
+        backend._events.get_nowait()
 
 
 async def until(serving: LocalServing, *states: ReplicaState) -> list[Any]:
@@ -76,15 +60,6 @@ async def until(serving: LocalServing, *states: ReplicaState) -> list[Any]:
             if not wanted:
                 return seen
     raise AssertionError("events ended")
-
-
-async def test_it_is_a_serving_backend(serving: LocalServing) -> None:
-    backend: ServingBackend = serving
-    assert backend.status(END) == ()
-    with pytest.raises(NotServing):
-        await backend.predict(END, V1, row(1))
-    await backend.retire(END, V1)
-    assert serving.forkserver_pid is None
 
 
 async def test_deploy_reports_what_it_measured(serving: LocalServing, tmp_path: Path) -> None:
@@ -152,7 +127,8 @@ async def test_outputs_in_the_order_asked_for(serving: LocalServing, tmp_path: P
 
 async def test_large_tensors_and_more_rows_than_a_batch(serving: LocalServing, tmp_path: Path) -> None:
     graph, path = saved(tmp_path, document([3, 64, 64], node("0", "BatchNorm2d", "x", num_features=3)), {
-        "0.weight": np.ones(3, np.float32), "0.bias": np.zeros(3, np.float32), "0.running_mean": np.zeros(3, np.float32),
+        "0.weight": np.ones(3, np.float32), "0.bias": np.zeros(3, np.float32),
+        "0.running_mean": np.zeros(3, np.float32),
         "0.running_var": np.ones(3, np.float32), "0.num_batches_tracked": np.array(0, np.int64),
     })  # fmt: skip
     await serving.deploy(ReplicaSet(END, V1, str(path), graph, config=ServingConfig(max_batch_rows=16)))
@@ -244,8 +220,10 @@ async def test_callers_who_leave_harm_nobody(serving: LocalServing, tmp_path: Pa
                 assert result.outputs["y"][0, 0] == 2 * i
             else:
                 assert isinstance(result, asyncio.CancelledError)
-    (status,) = serving.status(END)
-    assert status.replicas[0].queued_rows == 0
+    await ask(serving, 1)
+    async with asyncio.timeout(10):
+        while serving.status(END)[0].replicas[0].queued_rows:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.01)  # a replica's report is trusted for a quarter of a second
 
 
 class Load:
@@ -257,6 +235,7 @@ class Load:
         self.errors: list[BaseException] = []
         self.finished: list[float] = []
         self._stop = False
+        self._progress = asyncio.Event()
         self._tasks = [asyncio.create_task(self._caller(i)) for i in range(1, callers + 1)]
 
     async def _caller(self, value: int) -> None:
@@ -265,14 +244,16 @@ class Load:
                 result = await ask(self.serving, value, self.versions[-1])
                 self.answers.append(float(result.outputs["y"][0, 0]) / value)
                 self.finished.append(time.monotonic())
-            except Exception as error:
+                self._progress.set()
+            except Exception as error:  # noqa: BLE001 - the test wants to see every one
                 self.errors.append(error)
 
     async def more(self, count: int) -> None:
         target = len(self.answers) + count
         async with asyncio.timeout(60):
             while len(self.answers) < target:
-                await asyncio.sleep(0.005)
+                self._progress.clear()
+                await self._progress.wait()
 
     async def stop(self) -> None:
         self._stop = True
@@ -389,8 +370,8 @@ async def test_replicas_are_private_and_carry_no_secret(
 ) -> None:
     monkeypatch.setenv("JWT_SECRET", "do-not-leak")
     await serving.deploy(scaling(tmp_path, 2))
-    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
-    assert list((tmp_path / "run").iterdir()) == []  # connected sockets need no name
+    assert serving._run_dir.stat().st_mode & 0o777 == 0o700
+    assert list(serving._run_dir.iterdir()) == []  # connected sockets need no name
     for pid in (serving.forkserver_pid, *pids(serving)):
         assert "JWT_SECRET" not in psutil.Process(pid).environ()
 
@@ -404,119 +385,3 @@ async def test_idle_replica_uses_no_cpu(serving: LocalServing, tmp_path: Path) -
     await asyncio.sleep(2)  # the passing of time is what is measured
     assert [sum(process.cpu_times()[:2]) for process in watched] == before
     assert [sum(process.num_ctx_switches()) for process in watched] == switches
-
-
-async def test_no_descriptor_or_process_is_left_behind(tmp_path: Path) -> None:
-    me = psutil.Process()
-    async with LocalServing(tmp_path / "run", available_cores=2) as serving:
-        await serving.deploy(scaling(tmp_path, 2))
-        before = me.num_fds()
-        for i in range(10):
-            await serving.deploy(scaling(tmp_path, 2, V2))
-            await asyncio.gather(*(ask(serving, i, V2) for i in range(50)))
-            if i % 3 == 0:
-                os.kill(pids(serving)[0], signal.SIGKILL)
-                await ask(serving, 1)
-            await serving.retire(END, V2)
-        assert me.num_fds() == before
-        family = [me, *me.children(recursive=True)][1:]
-        assert len(family) == 2  # forkserver and replica
-    _gone, alive = psutil.wait_procs(family, timeout=10)
-    assert alive == []
-
-
-async def test_stop_ends_a_deployment_under_way(tmp_path: Path) -> None:
-    serving = LocalServing(tmp_path / "run", available_cores=2)
-    async with serving:
-        await serving.deploy(scaling(tmp_path, 2))
-        deploying = asyncio.create_task(serving.deploy(slow(tmp_path, V2)))
-        await asyncio.sleep(0)
-    with pytest.raises(Unavailable):
-        await deploying
-    with pytest.raises(Unavailable):
-        await serving.deploy(scaling(tmp_path, 2))
-
-
-HOST = """
-import asyncio, sys
-from pathlib import Path
-from domain.serving import ReplicaSet
-from serving.pool import LocalServing
-from tests.support.models import linear, saved
-
-async def main():
-    directory = Path(sys.argv[1])
-    graph, path = saved(directory, linear())
-    async with LocalServing(directory / "run", available_cores=2) as serving:
-        await serving.deploy(ReplicaSet("end_1", "ver_1", str(path), graph, replicas=2))
-        print(serving.forkserver_pid, *[r.pid for r in serving.status("end_1")[0].replicas], flush=True)
-        assert "torch" not in sys.modules
-        await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_children_end_with_their_host(tmp_path: Path, number: signal.Signals) -> None:
-    """kill -9 of the host, also when the forkserver was stopped and so cannot help."""
-    host = subprocess.Popen([sys.executable, "-c", HOST, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert host.stdout is not None
-    children = [psutil.Process(int(pid)) for pid in host.stdout.readline().split()]
-    assert len(children) == 3
-    if number is signal.SIGSTOP:
-        children[0].suspend()
-    host.kill()
-    host.wait()
-    host.stdout.close()
-    _gone, alive = psutil.wait_procs(children[1:], timeout=10)
-    assert alive == []
-    if number is signal.SIGSTOP:
-        children[0].resume()
-    _gone, alive = psutil.wait_procs(children[:1], timeout=10)
-    assert alive == []
-
-
-def test_interrupt_of_the_group_leaves_children_to_the_host(tmp_path: Path) -> None:
-    host = subprocess.Popen(
-        [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + HOST, str(tmp_path)],
-        stdout=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    assert host.stdout is not None
-    children = [psutil.Process(int(pid)) for pid in host.stdout.readline().split()]
-    os.killpg(host.pid, signal.SIGINT)
-    _gone, alive = psutil.wait_procs(children, timeout=0.5)
-    assert len(alive) == 3
-    host.kill()
-    host.wait()
-    host.stdout.close()
-    psutil.wait_procs(children, timeout=10)
-
-
-def test_web_side_imports_no_torch_and_replica_side_no_web() -> None:
-    code = "import sys, serving.pool; assert 'torch' not in sys.modules and 'serving.replica' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    web = ("starlette", "strawberry", "graphql", "uvicorn", "tortoise", "asyncpg", "server", "schema", "resolvers")
-    code = f"import sys, serving.forkserver, serving.replica.process; assert not set({web}) & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_open_run_directory_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir(mode=0o755)
-
-    async def enter() -> None:
-        async with LocalServing(tmp_path / "run"):
-            pass
-
-    with pytest.raises(RuntimeError, match="0700"):
-        asyncio.run(enter())
-
-
-async def test_long_paths_are_no_obstacle(tmp_path: Path) -> None:
-    deep = tmp_path.joinpath(*["a-directory-with-a-rather-long-name"] * 5)
-    deep.mkdir(parents=True)
-    with pytest.raises(OSError, match="too long"):
-        socket.socket(socket.AF_UNIX).bind(str(deep / "x.sock"))
-    async with LocalServing(deep / "run") as serving:
-        await serving.deploy(scaling(tmp_path, 2))
-        assert (await ask(serving, 1)).outputs["y"][0, 0] == 2
