@@ -117,9 +117,14 @@ def _describe_type(served: GraphQLNamedType, written: GraphQLNamedType) -> None:
 
 def printed(schema: strawberry.Schema) -> str:
     """The served schema in the order-free form in which it is held against the contract."""
-    return print_schema(lexicographic_sort_schema(schema._schema))
+    return _sorted(print_schema(schema._schema))
 
 
 def contract() -> str:
     """The contract in the same form."""
-    return print_schema(lexicographic_sort_schema(build_schema(CONTRACT.read_text())))
+    return _sorted(CONTRACT.read_text())
+
+
+def _sorted(sdl: str) -> str:
+    # Through text, because sorting rebuilds enums without Strawberry's way of writing their defaults.
+    return print_schema(lexicographic_sort_schema(build_schema(sdl)))
