@@ -72,6 +72,10 @@ def domain_failures() -> Iterator[None]:
         raise Overloaded("the database is out of memory", retry_after=1) from error
     except asyncpg.DiskFullError as error:
         raise Unavailable("the database's disk is full", retry_after=30) from error
+    except asyncpg.InternalClientError as error:
+        # The server's last word ("terminating connection") arrived while the connection was idle, and asyncpg
+        # waits for an end of that message which never comes. The connection itself is about to report its loss.
+        raise Unavailable("the connection to the database was lost", retry_after=1) from error
     except asyncpg.InterfaceError as error:
         if _is_connection_loss(error):
             raise Unavailable("the connection to the database was lost", retry_after=1) from error

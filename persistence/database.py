@@ -230,7 +230,7 @@ class Database(Connection):
         try:
             yield Connection(cast(TransactionClient, client))
         except BaseException as error:
-            with suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):  # the first error is the cause
+            with suppress(*_LOST):  # the first error is the cause
                 await context.__aexit__(type(error), error, error.__traceback__)
             raise
         else:
@@ -238,6 +238,8 @@ class Database(Connection):
                 await context.__aexit__(None, None, None)
 
 
+# What a rollback may raise on a connection that is gone already.
+_LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresError, OSError, DomainError)
 UNUSABLE = (OSError, ValueError, DBConnectionError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 

@@ -20,6 +20,8 @@ import asyncpg
 import psutil
 import pytest
 
+from domain.errors import Unavailable
+from persistence.database import Database
 from persistence.postgres import BundledPostgres, DirectoryUnreachable, PostgresError, account, binaries
 from persistence.postgres.binaries import Binaries
 from tests.support.clusters import FAST, RUN_DIRECTORY
@@ -112,6 +114,32 @@ async def test_a_killed_server_comes_back_with_every_committed_row(place: Path) 
             assert await ask(dsn, f"SELECT count(*) FROM round_{round_number}") == [(1000,)]
         await server.stop()
         await asyncio.wait_for(watch, 10)
+
+
+async def test_the_pool_says_unavailable_while_the_server_is_away_and_then_works(place: Path) -> None:
+    server = BundledPostgres(place / "pg", overrides=FAST)
+    async with serving(server) as dsn, Database(dsn) as database:
+        await database.execute("CREATE TABLE kept AS SELECT 7 AS n")
+        await server.stop()
+        for _ in range(3):
+            with pytest.raises(Unavailable) as caught:
+                await database.ping()
+            assert caught.value.retry_after == 1
+        await server.start()
+        assert await database.fetchval("SELECT n FROM kept") == 7
+
+        watch = asyncio.create_task(server.watch())
+        killed = server.pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while server.pid in {None, killed} or not server.running:
+                with contextlib.suppress(Unavailable):  # the only thing a request may see meanwhile
+                    await database.ping()
+                await asyncio.sleep(0.005)
+        assert await database.fetchval("SELECT n FROM kept") == 7
+        await server.stop()
+        await watch
 
 
 HOST = """
