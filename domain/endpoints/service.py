@@ -98,6 +98,11 @@ class Endpoints:
         scope.require(KeyScope.ENDPOINTS_READ)
         return await self._endpoints.of_versions(scope, version_ids, page)
 
+    async def served_versions(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, ModelVersion]:
+        """The versions behind endpoints, by id, for whoever may see the endpoints."""
+        scope.require(KeyScope.ENDPOINTS_READ)
+        return await self._models.versions_by_ids(scope, version_ids)
+
     # --- write -----------------------------------------------------------------------------------
 
     async def create(

@@ -308,8 +308,8 @@ class Models:
             checked["metrics"] = rules.checked_metrics(changes["metrics"])
         return await self._models.update_version(scope, ids.parse("ver", version_id), checked)
 
-    async def set_architecture(self, scope: Scope, model: str, version: str, document: object) -> ModelVersion:
-        """Gives a version its architecture, once; the same one again changes nothing.
+    async def set_architecture(self, scope: Scope, model: str, version: str, document: str | bytes) -> ModelVersion:
+        """Gives a version its architecture (the text of the document), once; the same one again changes nothing.
 
         Raises NotFound, BadUserInput (malformed, or it does not match the weights) or Conflict (another one is set,
         or the file is not safetensors).
@@ -318,7 +318,7 @@ class Models:
         found = await self.get_version(scope, model, version)
         if found.file is None or found.file.format is not ModelFormat.SAFETENSORS:
             raise Conflict("only a version with a safetensors file takes an architecture", field="architecture")
-        parsed = await asyncio.to_thread(architectures.parse, document)
+        parsed = await asyncio.to_thread(architectures.parse_text, document)
         tensors = await self._models.tensors(scope, found.id)
         if tensors is None:
             raise NotFound("no such version", field="version")
