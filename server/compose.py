@@ -20,36 +20,27 @@ from domain.control import HostControl
 from domain.endpoints import EndpointOperator, Endpoints, Predictor
 from domain.errors import Unavailable
 from domain.experiments import Experiments
-from domain.identity import Identity, SessionPolicy
 from domain.logs import Logs
 from domain.metrics import Metrics
 from domain.models import BlobCollector, Models
 from domain.runs import Runs
 from persistence import migrate
-from persistence.api_keys import PostgresApiKeys
 from persistence.blobs import LocalBlobs
 from persistence.bus import BroadcastBus
 from persistence.database import Database, PoolSettings
 from persistence.endpoints import PostgresEndpoints
 from persistence.experiments import PostgresExperiments
-from persistence.identity import PostgresIdentity
 from persistence.listener import ListenBackend
 from persistence.live import Hub
 from persistence.logs import PostgresLogs
 from persistence.metrics import PostgresMetrics
 from persistence.models import PostgresModels
 from persistence.runs import PostgresRuns
-from persistence.signing_keys import PostgresSigningKeys
 from resolvers.context import Services
 from server.app import Composed
 from server.edge.connections import LiveConnections
 from server.rest.routes import ROUTES
-from server.security.apikeys import ApiKeys
-from server.security.passwords import Argon2Passwords
-from server.security.refresh import SealedRefreshTokens
-from server.security.secrets import open_vault
-from server.security.setup_token import SetupTokenFile
-from server.security.tokens import open_access_tokens
+from server.security.opening import identity_opened
 from server.settings import Settings
 from server.supervision import Supervisor
 from serving.cores import available
@@ -76,75 +67,58 @@ async def compose(
     """
     data = settings.server.data_dir
     clock = SystemClock()
-    secret = settings.auth.jwt_secret
-    vault = open_vault(secret.get_secret_value() if secret is not None else None, data)
-    passwords = Argon2Passwords()
-    try:
-        async with Database(dsn, PoolSettings(max_size=settings.database.pool_size)) as database:
-            bus = BroadcastBus(ListenBackend(_bus_dsn(settings, dsn), database))
-            async with Hub(bus) as hub:
-                identities = PostgresIdentity(database)
-                keys = PostgresSigningKeys(database)
-                identity = Identity(
-                    repository=identities,
-                    keys=PostgresApiKeys(database),
-                    passwords=passwords,
-                    access_tokens=await open_access_tokens(keys, vault, clock),
-                    refresh_tokens=SealedRefreshTokens(vault),
-                    api_key_codec=ApiKeys(),
-                    setup_tokens=SetupTokenFile(data),
+    async with Database(dsn, PoolSettings(max_size=settings.database.pool_size)) as database:
+        bus = BroadcastBus(ListenBackend(_bus_dsn(settings, dsn), database))
+        async with (
+            Hub(bus) as hub,
+            identity_opened(database, settings.auth, data, clock, connections=connections) as identity,
+        ):
+            experiment_rows, run_rows, model_rows = (
+                PostgresExperiments(database),
+                PostgresRuns(database),
+                PostgresModels(database),
+            )
+            blobs = LocalBlobs(data / BLOBS, min_free_bytes=settings.storage.min_free_bytes)
+            await blobs.open()
+            endpoint_rows = PostgresEndpoints(database)
+            operator = EndpointOperator(
+                hosting=endpoint_rows, backend=control.serving, blobs=blobs, clock=clock, host=host_name(data)
+            )
+            services = Services(
+                identity=identity,
+                experiments=Experiments(experiments=experiment_rows, clock=clock),
+                runs=Runs(
+                    runs=run_rows,
+                    experiments=experiment_rows,
+                    bus=bus,
+                    hub=hub,
                     clock=clock,
-                    connections=connections,
-                    policy=_session_policy(settings),
-                )
-                experiment_rows, run_rows, model_rows = (
-                    PostgresExperiments(database),
-                    PostgresRuns(database),
-                    PostgresModels(database),
-                )
-                blobs = LocalBlobs(data / BLOBS, min_free_bytes=settings.storage.min_free_bytes)
-                await blobs.open()
-                endpoint_rows = PostgresEndpoints(database)
-                operator = EndpointOperator(
-                    hosting=endpoint_rows, backend=control.serving, blobs=blobs, clock=clock, host=host_name(data)
-                )
-                services = Services(
-                    identity=identity,
-                    experiments=Experiments(experiments=experiment_rows, clock=clock),
-                    runs=Runs(
-                        runs=run_rows,
-                        experiments=experiment_rows,
-                        bus=bus,
-                        hub=hub,
-                        clock=clock,
-                        stalled_after=timedelta(seconds=settings.metrics.stalled_after_seconds),
-                    ),
-                    metrics=Metrics(store=PostgresMetrics(database), clock=clock, bus=bus, hub=hub),
-                    logs=Logs(store=PostgresLogs(database), clock=clock, bus=bus, hub=hub),
-                    models=Models(
-                        models=model_rows, blobs=blobs, clock=clock, upload_limit=settings.storage.max_upload_bytes
-                    ),
-                    endpoints=Endpoints(
-                        endpoints=endpoint_rows,
-                        models=model_rows,
-                        operator=operator,
-                        predictor=Predictor(endpoints=endpoint_rows, operator=operator, backend=control.serving),
-                        clock=clock,
-                        cores=available(),
-                        most=settings.inference.max_endpoints,
-                    ),
-                    version=version,
-                    features=("live", "registry", "serving"),
-                )
-                collector = BlobCollector(models=model_rows, blobs=blobs, grace=COLLECT_GRACE, every=COLLECT_EVERY)
-                supervisor.keep("bus: receive", bus.receive)
-                supervisor.keep("bus: send", bus.send)
-                supervisor.keep("live: beat", hub.beat)
-                supervisor.keep("endpoints", operator.run)
-                supervisor.keep("file collector", collector.run)
-                yield Composed(services=services, ready=partial(_ready, database), routes=ROUTES)
-    finally:
-        passwords.close()
+                    stalled_after=timedelta(seconds=settings.metrics.stalled_after_seconds),
+                ),
+                metrics=Metrics(store=PostgresMetrics(database), clock=clock, bus=bus, hub=hub),
+                logs=Logs(store=PostgresLogs(database), clock=clock, bus=bus, hub=hub),
+                models=Models(
+                    models=model_rows, blobs=blobs, clock=clock, upload_limit=settings.storage.max_upload_bytes
+                ),
+                endpoints=Endpoints(
+                    endpoints=endpoint_rows,
+                    models=model_rows,
+                    operator=operator,
+                    predictor=Predictor(endpoints=endpoint_rows, operator=operator, backend=control.serving),
+                    clock=clock,
+                    cores=available(),
+                    most=settings.inference.max_endpoints,
+                ),
+                version=version,
+                features=("live", "registry", "serving"),
+            )
+            collector = BlobCollector(models=model_rows, blobs=blobs, grace=COLLECT_GRACE, every=COLLECT_EVERY)
+            supervisor.keep("bus: receive", bus.receive)
+            supervisor.keep("bus: send", bus.send)
+            supervisor.keep("live: beat", hub.beat)
+            supervisor.keep("endpoints", operator.run)
+            supervisor.keep("file collector", collector.run)
+            yield Composed(services=services, ready=partial(_ready, database), routes=ROUTES)
 
 
 def host_name(data: Path) -> str:
@@ -159,14 +133,6 @@ def host_name(data: Path) -> str:
 
 def _bus_dsn(settings: Settings, dsn: str) -> str:
     return dsn if settings.bus.url is None else settings.bus.url.get_secret_value()
-
-
-def _session_policy(settings: Settings) -> SessionPolicy:
-    return SessionPolicy(
-        access=timedelta(minutes=settings.auth.access_token_minutes),
-        idle=timedelta(minutes=settings.auth.session_timeout_minutes),
-        absolute=timedelta(hours=settings.auth.jwt_expiry_hours),
-    )
 
 
 async def _ready(database: Database) -> None:

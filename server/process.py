@@ -240,8 +240,10 @@ class Host:
             await stack.enter_async_context(bounded("pools", grace, lambda: composing.__aexit__(None, None, None)))
             await stack.enter_async_context(bounded("children", grace, serving.stop))
             await stack.enter_async_context(bounded("background tasks", grace, supervisor.close))
-            password = settings.auth.first_admin_password()
-            self._setup_token = await composed.services.identity.ensure_setup(
+            identity = composed.services.identity
+            # Read only while it is needed: once there is an administrator the operator may take the file away.
+            password = settings.auth.first_admin_password() if await identity.setup_required() else None
+            self._setup_token = await identity.ensure_setup(
                 email=settings.auth.admin_email, password=password.get_secret_value() if password else None
             )
         except (DatabaseUnusable, RootSecretError) as problem:
