@@ -95,11 +95,13 @@ KEY_CREATE = Operation(
     operation_id="apiKeyCreate",
     tag="auth",
     summary="Make an API key",
-    description="A credential for scripts. The secret stands in this answer and can never be read again.",
+    description=(
+        "A credential for scripts. The secret stands in this answer and is kept nowhere, so a request that is sent"
+        " again makes another key: revoke the one whose answer was lost."
+    ),
     request=json_body(ApiKeyCreate, "The key to make."),
     answers={201: json_answer(ApiKeyCreated, "The key and its secret.")},
     errors=(409,),
-    idempotent=True,
 )
 KEY_REVOKE = Operation(
     method="delete",
