@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from persistence.database import Database
 from tests.support.clusters import Cluster, Clusters, begin_run, end_run
 from tests.support.skips import SkipGuard
+
+if TYPE_CHECKING:
+    from tests.support.product import Product
 
 RELEASES = ("18", "16", "machine")
 _clusters = pytest.StashKey[Clusters]()
@@ -65,3 +69,12 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     """An open pool on `database_url`."""
     async with Database(database_url) as opened:
         yield opened
+
+
+@pytest.fixture
+async def product(database_url: str) -> AsyncIterator[Product]:
+    """The whole product on a database of its own, with an administrator signed in."""
+    from tests.support.product import running
+
+    async with running(database_url) as served:
+        yield served

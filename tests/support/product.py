@@ -1,0 +1,147 @@
+"""The whole product in the test's own loop: real use-cases on a real database, behind a real uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from domain.access import Scope
+from domain.control import DatabaseKind
+from resolvers.context import Context, Services
+from server.app import create_app
+from server.compose import compose
+from server.control import LocalControl
+from server.edge.connections import LiveConnections
+from server.process import _Server, bind
+from server.settings import ServerSettings, Settings
+from server.supervision import Supervisor
+from server.web.pages import graphiql
+from server.web.pages import routes as pages
+from serving.pool import LocalServing
+
+PASSWORD = "violet-otter-7-canoe-drift"
+EVERYTHING = ["runs:write", "models:write", "endpoints:write", "endpoints:predict"]
+
+
+class RefusedError(AssertionError):
+    """A GraphQL operation answered errors."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__(errors)
+        self.errors = errors
+
+    @property
+    def code(self) -> str:
+        return str(self.errors[0]["extensions"]["code"])
+
+    @property
+    def field(self) -> str | None:
+        return self.errors[0]["extensions"].get("field")
+
+
+@dataclass
+class Product:
+    """A running server with its first administrator signed in."""
+
+    url: str
+    data: Path
+    services: Services
+    connections: LiveConnections
+    token: str = ""
+    key: str = ""
+    http: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+
+    @property
+    def graphql_url(self) -> str:
+        return f"{self.url}/graphql"
+
+    @property
+    def socket_url(self) -> str:
+        return self.graphql_url.replace("http", "ws", 1)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    async def graphql(self, query: str, *, token: str | None = None, **variables: Any) -> dict[str, Any]:
+        """The data of an operation over HTTP. Raises RefusedError when there are errors."""
+        headers = {"Authorization": f"Bearer {token or self.token}"}
+        answer = await self.http.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+        document = answer.json()
+        if "errors" in document:
+            raise RefusedError(document["errors"])
+        data: dict[str, Any] = document["data"]
+        return data
+
+    async def rest(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A REST request as the administrator."""
+        headers = {**self.headers, **options.pop("headers", {})}
+        return await self.http.request(method, path, headers=headers, **options)
+
+    async def scope(self) -> Scope:
+        """The administrator's scope, for calling use-cases directly."""
+        scope = await self.services.identity.authenticate(authorization=f"Bearer {self.token}")
+        assert scope is not None
+        return scope
+
+    async def context(self) -> Context:
+        """A context of the administrator, for executing the schema without HTTP."""
+        from domain.identity import ClientInfo
+
+        return Context(self.services, await self.scope(), "test", ClientInfo(None, None))
+
+
+@asynccontextmanager
+async def running(dsn: str, *, settings: Settings | None = None) -> AsyncIterator[Product]:
+    """Serves the product on a free port of the loopback until the block ends."""
+    data = Path(tempfile.mkdtemp(prefix="axonml-"))
+    settings = (settings or Settings()).model_copy(update={"server": ServerSettings(data_dir=data)})
+    connections = LiveConnections()
+    bound = bind("127.0.0.1", 0)
+    try:
+        async with Supervisor() as supervisor, LocalServing(data / "run", stop_seconds=5) as serving:
+            control = LocalControl(
+                serving, supervisor, version="test", started_at=datetime.now(UTC), database=DatabaseKind.EXTERNAL
+            )
+            composing = compose(settings, dsn, control, supervisor=supervisor, connections=connections, version="test")
+            async with composing as composed:
+                app = create_app(settings, composed, connections, pages=pages(), page=graphiql)
+                config = uvicorn.Config(
+                    app, ws="websockets-sansio", lifespan="off", log_config=None, timeout_graceful_shutdown=5
+                )
+                server = _Server(config)
+                serve = asyncio.create_task(server.serve(sockets=[bound]))
+                url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+                async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
+                    product = Product(url, data, composed.services, connections, http=http)
+                    await _sign_in(product)
+                    yield product
+                connections.stopping.set()
+                await connections.stop()
+                server.should_exit = True
+                await serve
+                await supervisor.close()
+    finally:
+        bound.close()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+async def _sign_in(product: Product) -> None:
+    token = await product.services.identity.ensure_setup()
+    account = {"token": token, "email": "ada@example.com", "password": PASSWORD, "name": "Ada"}
+    session = await product.http.post("/api/auth/setup", json=account)
+    assert session.status_code == httpx.codes.CREATED, session.text
+    product.token = session.json()["token"]
+    made = await product.rest("POST", "/api/auth/keys", json={"name": "test", "scopes": EVERYTHING})
+    assert made.status_code == httpx.codes.CREATED, made.text
+    product.key = made.json()["secret"]
