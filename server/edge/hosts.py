@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import BadUserInput
 from server.edge.identity import request_id_of
-from server.edge.replies import header, refuse
+from server.edge.replies import refuse
 from server.settings import ServerSettings
 
 _WILDCARDS = frozenset({"0.0.0.0", "::", "[::]", "*", ""})  # noqa: S104 - compared with, never bound to
@@ -45,7 +45,7 @@ class TrustedHosts:
         self._names = frozenset(names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket") and host_name(header(scope, b"host") or "") not in self._names:
+        if scope["type"] in ("http", "websocket") and not self._trusted(scope):
             problem = BadUserInput(
                 "this server does not answer to that host name; its operator can add it to server.trusted_hosts",
                 field="Host",
@@ -53,3 +53,8 @@ class TrustedHosts:
             await refuse(scope, receive, send, problem, request_id_of(scope))
             return
         await self._app(scope, receive, send)
+
+    def _trusted(self, scope: Scope) -> bool:
+        # Two Host headers could be read differently by whoever looks next, so exactly one is taken.
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        return len(hosts) == 1 and host_name(hosts[0].decode("latin-1")) in self._names

@@ -73,5 +73,5 @@ def edge(app: ASGIApp, settings: Settings, authenticator: Authenticator, cookies
             expose_headers=("X-Request-Id", "Retry-After"),
         )
     app = TrustedHosts(app, trusted_hosts(settings.server))
-    app = SecurityHeaders(app, https=https)
-    return RequestLog(app)
+    app = RequestLog(app)
+    return SecurityHeaders(app, https=https)

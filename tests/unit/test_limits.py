@@ -72,13 +72,10 @@ def test_cost(text: str, cost: int) -> None:
 
 def test_cost_follows_the_variables() -> None:
     paged = measure("query($n: Int) { runs(first: $n) { nodes { id } } }")
-    assert [paged.cost(variables) for variables in ({"n": 3}, {"n": 0}, {}, {"n": None}, {"n": "x"})] == [
-        5,
-        2,
-        52,
-        52,
-        52,
-    ]
+    given: list[dict[str, object]] = [{"n": 3}, {"n": 0}, {}, {"n": None}, {"n": "x"}]
+    assert [paged.cost(variables) for variables in given] == [5, 2, 52, 52, 52]
+    defaulted = measure("query($n: Int = 200) { runs(first: $n) { nodes { id } } }")
+    assert [defaulted.cost({}), defaulted.cost({"n": 3})] == [202, 5]
     rows = measure('query($rows: JSON!) { predict(endpoint: "e", inputs: $rows) }')
     assert rows.cost({"rows": [[1]] * 30}) == 31
     assert rows.cost({"rows": {"x": [[1]] * 7}}) == 8
@@ -86,7 +83,8 @@ def test_cost_follows_the_variables() -> None:
 
 def test_depth_aliases_directives_and_root_fields_expand_fragments() -> None:
     found = measure(
-        "query @a { x: hello @b ...F } fragment F on Query { y: node @c { z: id ...G } hello } fragment G on Run { name }"
+        "query @a { x: hello @b ...F } fragment F on Query { y: node @c { z: id ...G } hello }"
+        " fragment G on Run { name }"
     )
     assert (found.depth, found.aliases, found.directives, found.root_fields) == (2, 3, 3, 3)
 

@@ -38,9 +38,9 @@ def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_holder_is_refused_by_the_first_ones_process_id(tmp_path: Path) -> None:
     with lock.held(tmp_path):
-        with pytest.raises(lock.DataDirectoryError, match=rf"process {os.getpid()}\) is using the data directory"):
-            with lock.held(tmp_path):
-                pass
+        refusal = rf"process {os.getpid()}\) is using the data directory"
+        with pytest.raises(lock.DataDirectoryError, match=refusal), lock.held(tmp_path):
+            pass
         assert mode(tmp_path / lock.LOCK_NAME) == 0o600
     with lock.held(tmp_path):
         pass
