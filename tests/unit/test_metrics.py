@@ -19,7 +19,7 @@ from domain.metrics import Batch, Column, MetricSummary, batch_id, joined, read_
 from persistence.metrics.codec import CorruptPayload, decode, encode
 
 _int64 = st.integers(-(2**63), 2**63 - 1)
-_keys = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=10)
+_keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)
 _points = st.lists(st.tuples(_int64, st.floats(), _int64), min_size=1, max_size=40)
 
 
