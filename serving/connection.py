@@ -40,6 +40,7 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         self._outgoing: list[wire.Chunk] = []
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[wire.Frame]] = {}
+        self._cancelled: dict[int, float] = {}
         self._own_rows = 0
         self._foreign_rows = 0
         self._foreign_at = 0.0
@@ -50,6 +51,11 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         """Rows this replica has to do: ours, plus what it reported of others' a moment ago."""
         fresh = self._loop.time() - self._foreign_at < _FOREIGN_SECONDS
         return self._own_rows + (self._foreign_rows if fresh else 0)
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the replica has not acknowledged a cancellation; 0 when it owes none."""
+        return self._loop.time() - next(iter(self._cancelled.values()), self._loop.time())
 
     async def predict(
         self, inputs: Mapping[str, Array], rows: int, deadline_ns: int, outputs: tuple[str, ...] | None
@@ -68,6 +74,7 @@ class ReplicaConnection(asyncio.BufferedProtocol):
             return await waiting
         except asyncio.CancelledError:
             if self._transport is not None:
+                self._cancelled[number] = self._loop.time()
                 self._send(wire.encode(wire.Cancel(number)))
             raise
         finally:
@@ -124,6 +131,8 @@ class ReplicaConnection(asyncio.BufferedProtocol):
             waiting = self._waiting.get(message.id)
             if waiting is not None and not waiting.done():
                 waiting.set_result(frame)
+        elif isinstance(message, wire.Cancelled):
+            self._cancelled.pop(message.id, None)
         elif isinstance(message, wire.Hello) and not self.hello.done():
             self.hello.set_result(message)
         else:

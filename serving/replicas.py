@@ -49,6 +49,9 @@ _LONGEST_PAUSE: Final = 10.0
 _LOAD_SECONDS: Final = 600.0
 _END_SECONDS: Final = 5.0
 _HANG_MS: Final = 30_000
+"""A forward that runs for longer, with somebody having given up on it, ends its replica."""
+SILENT_SECONDS = 10.0
+"""A replica that leaves a cancellation unacknowledged for so long is ended."""
 
 logger = logging.getLogger(__name__)
 
@@ -270,6 +273,7 @@ class RunningSet:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 return await self._predict(inputs, rows, int(deadline * 1e9), outputs)
         except TimeoutError:
+            self._end_silent()
             raise DeadlineExceeded("the prediction did not finish before its deadline") from None
         finally:
             self._in_flight -= 1
@@ -315,6 +319,13 @@ class RunningSet:
             if connection is not None and (best is None or connection.load < best[1].load):
                 best = slot, connection
         return best
+
+    def _end_silent(self) -> None:
+        """A deadline passed: end replicas whose listening thread answers nobody any more."""
+        for slot in self._slots:
+            if slot.connection is not None and slot.connection.silent_seconds > SILENT_SECONDS:
+                logger.error("replica %s of %s does not answer and is ended", slot.index, self.spec.endpoint_id)
+                slot.connection.close()
 
     # --- ending ----------------------------------------------------------------------------------
 

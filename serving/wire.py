@@ -87,9 +87,15 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel", array_like=True):
     id: int
 
 
-Message = Hello | Predict | Result | Failure | Cancel
+class Cancelled(msgspec.Struct, frozen=True, tag="cancelled", array_like=True):
+    """A Cancel was read. Sent at once, also while the model computes: silence means that nobody listens."""
 
-_KINDS: Final[tuple[type[Message], ...]] = (Hello, Predict, Result, Failure, Cancel)
+    id: int
+
+
+Message = Hello | Predict | Result | Failure | Cancel | Cancelled
+
+_KINDS: Final[tuple[type[Message], ...]] = (Hello, Predict, Result, Failure, Cancel, Cancelled)
 _NUMBER: Final[Mapping[type[Message], int]] = {kind: number for number, kind in enumerate(_KINDS)}
 _DECODERS: Final = tuple(msgspec.msgpack.Decoder(kind) for kind in _KINDS)
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -150,7 +156,7 @@ def _lengths(head: Chunk | memoryview) -> tuple[int, int, int]:
 def _decode(kind: int, meta: memoryview, body: memoryview) -> Frame:
     try:
         message = _DECODERS[kind].decode(meta)
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # bad UTF-8 is a plain ValueError
         raise WireError(f"bad metadata: {error}") from None
     tensors = message.tensors if isinstance(message, Predict | Result) else ()
     arrays: dict[str, Array] = {}

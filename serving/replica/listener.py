@@ -214,6 +214,7 @@ class Listener:
             item = connection.items.pop(message.id, None)
             if item is not None and self._batcher is not None:
                 self._batcher.cancel(item)
+            connection.put(wire.encode(wire.Cancelled(message.id)))
         elif isinstance(message, wire.Predict):
             self._submit(connection, message, frame.arrays)
         else:

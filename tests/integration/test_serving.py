@@ -25,6 +25,7 @@ from domain.serving import (
     ReplicaState,
     ServingConfig,
 )
+from serving import replicas
 from serving.pool import LocalServing
 from tests.support.models import document, linear, lookup, mlp, node, saved, scaled_identity
 from tests.support.serving import END, V1, V2, ask, pids, scaling, slow
@@ -281,6 +282,26 @@ async def test_killed_replica_under_load_costs_nobody_an_answer(serving: LocalSe
     assert [event.reason for event in seen if event.state is ReplicaState.CRASHED] == ["it was ended by SIGKILL"]
 
 
+async def test_replica_that_stops_listening_is_replaced(
+    serving: LocalServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "SILENT_SECONDS", 0.1)
+    await serving.deploy(scaling(tmp_path, 2))
+    (victim,) = pids(serving)
+    os.kill(victim, signal.SIGSTOP)
+    timeouts = 0
+    answer: PredictionResult | None = None
+    async with asyncio.timeout(20):
+        while answer is None:
+            try:
+                answer = await ask(serving, 4, deadline=time.monotonic() + 0.1)
+            except DeadlineExceeded:
+                timeouts += 1
+    assert timeouts >= 2
+    assert answer.outputs["y"][0, 0] == 8
+    assert pids(serving) != [victim]
+
+
 async def test_with_two_replicas_the_other_answers(serving: LocalServing, tmp_path: Path) -> None:
     await serving.deploy(scaling(tmp_path, 2, replicas=2))
     load = Load(serving, [V1])
@@ -334,10 +355,10 @@ async def test_new_version_under_load_without_a_failed_request(serving: LocalSer
 async def test_redeploying_a_version_under_load_without_a_failed_request(serving: LocalServing, tmp_path: Path) -> None:
     await serving.deploy(scaling(tmp_path, 2))
     load = Load(serving, [V1])
-    for replicas in (2, 1, 2):
+    for count in (2, 1, 2):
         await load.more(50)
-        await serving.deploy(scaling(tmp_path, 2, replicas=replicas))
-        assert len(pids(serving)) == replicas
+        await serving.deploy(scaling(tmp_path, 2, replicas=count))
+        assert len(pids(serving)) == count
     await load.stop()
     assert load.errors == []
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
 
 from domain.errors import Unavailable
 from domain.serving import (
@@ -155,3 +156,16 @@ def test_web_side_imports_no_torch_and_replica_side_no_web() -> None:
     web = ("starlette", "strawberry", "graphql", "uvicorn", "tortoise", "asyncpg", "server", "schema", "resolvers")
     code = f"import sys, serving.forkserver, serving.replica.process; assert not set({web}) & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_it_runs_on_uvloop_too(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with LocalServing(tmp_path / "run", available_cores=2) as serving:
+            await serving.deploy(scaling(tmp_path, 2))
+            results = await asyncio.gather(*(ask(serving, i) for i in range(50)))
+            assert [result.outputs["y"][0, 0] for result in results] == [2 * i for i in range(50)]
+            os.kill(pids(serving)[0], signal.SIGKILL)
+            assert (await ask(serving, 7)).outputs["y"][0, 0] == 14
+            await serving.retire(END, V1)
+
+    uvloop.run(scenario())
