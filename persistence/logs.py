@@ -35,12 +35,13 @@ _LEDGER: Final = """
 """
 _APPEND: Final = """
     WITH head AS (
-        UPDATE run_heads SET log_seq = $2 + $6 WHERE run_id = $1
+        UPDATE run_heads SET log_seq = $2::int8 + $6::int4 WHERE run_id = $1
     ), batch AS (
-        INSERT INTO log_batches (run_id, batch_id, digest, lines, last_seq) VALUES ($1, $3, $4, $6, $2 + $6)
+        INSERT INTO log_batches (run_id, batch_id, digest, lines, last_seq)
+        VALUES ($1, $3, $4, $6::int4, $2::int8 + $6::int4)
     )
     INSERT INTO log_lines (run_id, seq, level, logged_at, message)
-    SELECT $1, $2 + given.place, given.level, COALESCE(given.logged_at, $5), given.message
+    SELECT $1, $2::int8 + given.place, given.level, COALESCE(given.logged_at, $5), given.message
     FROM unnest($7::int2[], $8::timestamptz[], $9::text[]) WITH ORDINALITY AS given(level, logged_at, message, place)
 """
 _PAGE: Final = """
@@ -49,8 +50,8 @@ _PAGE: Final = """
     CROSS JOIN LATERAL (
         SELECT count(*) AS counted FROM (
             SELECT 1 FROM log_lines c WHERE c.run_id = r.id AND c.level >= $4 LIMIT $6
-        ) some
-    ) totals
+        ) AS limited
+    ) AS totals
     LEFT JOIN LATERAL (
         SELECT seq, level, logged_at, message FROM log_lines p
         WHERE p.run_id = r.id AND p.seq > $3 AND p.level >= $4 ORDER BY p.seq LIMIT $5
@@ -66,7 +67,7 @@ _NEXT: Final = """
             SELECT seq, level, logged_at, message,
                    sum(length(message)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - length(message) AS before
             FROM log_lines WHERE run_id = r.id AND seq > $3 ORDER BY seq LIMIT $4
-        ) following WHERE before < $5
+        ) AS following WHERE before < $5
     ) l ON true
     WHERE r.workspace_id = $1 AND r.id = $2 AND r.purged_at IS NULL
     ORDER BY l.seq
