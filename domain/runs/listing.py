@@ -161,6 +161,39 @@ def listing(request: RunsRequest) -> RunListing:
     )
 
 
+def orders_of(text: str | None) -> tuple[RunOrder, ...]:
+    """Sort keys from one text such as `metrics.loss asc, created`; descending is the default.
+
+    A comma or a space inside a quoted key belongs to the key. What a key means is checked by `listing`.
+    """
+    if text is None:
+        return ()
+    orders: list[RunOrder] = []
+    for part in _split(text):
+        field_name, _, direction = part.strip().rpartition(" ")
+        if field_name and direction.lower() in ("asc", "desc"):
+            orders.append(RunOrder(field_name.strip(), direction.lower() == "desc"))
+        else:
+            orders.append(RunOrder(part.strip()))
+    return tuple(orders)
+
+
+def _split(text: str) -> list[str]:
+    """The parts between the commas that stand outside quotes."""
+    parts = [""]
+    quote = ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'`":
+            quote = character
+        if character == "," and not quote:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
 def _order(given: tuple[RunOrder, ...]) -> tuple[SortKey, ...]:
     if len(given) > MAX_ORDERS:
         raise BadUserInput(f"at most {MAX_ORDERS} sort keys, got {len(given)}", field="order_by")

@@ -182,7 +182,6 @@ class Runs:
         name: str | Keep = KEEP,
         notes: str | Keep | None = KEEP,
         model_type: str | Keep | None = KEEP,
-        config: JsonValue | Keep = KEEP,
         experiment: str | Keep = KEEP,
     ) -> Run:
         """Changes what is not KEEP, in every state but archived. Another experiment must exist already.
@@ -197,8 +196,6 @@ class Runs:
             changes["notes"] = _optional_notes(notes)
         if not isinstance(model_type, Keep):
             changes["model_type"] = _optional_title(model_type, "model_type")
-        if not isinstance(config, Keep):
-            changes["config"] = values.make_config(config)
         if not isinstance(experiment, Keep):
             changes["experiment_id"] = await self._living_experiment(scope, experiment)
         return await self._change(scope, run_id, lambda run: replace(entity.changeable(run), **changes))

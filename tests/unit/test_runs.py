@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from domain import ids
 from domain.errors import BadUserInput, Conflict, PayloadTooLarge
-from domain.runs import ENDED, Moment, Param, Run, RunStatus, Tag, entity, make_params, make_tags
+from domain.runs import ENDED, Moment, Param, Run, RunOrder, RunStatus, Tag, entity, make_params, make_tags
+from domain.runs.listing import orders_of
 from domain.runs.values import MAX_PER_RUN, as_json, made_up_name, make_config
 from tests.support.tracking import STALLED_AFTER, START
 
@@ -293,6 +294,21 @@ def test_configurations_are_bounded() -> None:
     with pytest.raises(PayloadTooLarge) as refused:
         make_config({"k": ["x" * 1_000] * 300})
     assert refused.value.field == "config"
+
+
+@pytest.mark.parametrize(
+    ("text", "orders"),
+    [
+        (None, ()),
+        ("created", (RunOrder("created"),)),
+        (" metrics.loss ASC , created desc", (RunOrder("metrics.loss", descending=False), RunOrder("created"))),
+        ("metrics.`a, b asc` asc", (RunOrder("metrics.`a, b asc`", descending=False),)),
+        ("metrics.'a asc'", (RunOrder("metrics.'a asc'"),)),
+        ("a,,b", (RunOrder("a"), RunOrder(""), RunOrder("b"))),
+    ],
+)
+def test_orders_from_one_text(text: str | None, orders: tuple[RunOrder, ...]) -> None:
+    assert orders_of(text) == orders
 
 
 def test_made_up_names_are_names_and_differ() -> None:
