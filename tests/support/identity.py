@@ -12,6 +12,7 @@ import argon2
 
 from domain.access import Scope
 from domain.identity import AuthResult, ClientInfo, Identity
+from domain.identity.ports import OpenConnections
 from persistence.database import Database
 from server.security.opening import identity_opened
 from server.settings import AuthSettings
@@ -85,10 +86,11 @@ async def instance(
     settings: AuthSettings | None = None,
     clock: SetClock | None = None,
     hasher: CountingHasher | None = None,
+    connections: OpenConnections | None = None,
 ) -> AsyncIterator[Instance]:
     """An instance on `database`; several may share it, as the processes of several hosts do."""
     clock, hasher, closings = clock or SetClock(), hasher or CountingHasher(), Closings()
     async with identity_opened(
-        database, settings or AuthSettings(), data_dir, clock, connections=closings, hasher=hasher
+        database, settings or AuthSettings(), data_dir, clock, connections=connections or closings, hasher=hasher
     ) as identity:
         yield Instance(identity, database, data_dir, clock, hasher, closings)

@@ -1,0 +1,59 @@
+"""Every use-case on a real database, as the composition root builds them, but without any process beside it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from domain.endpoints import EndpointOperator, Endpoints, Predictor
+from domain.experiments import Experiments
+from domain.logs import Logs
+from domain.metrics import Metrics
+from domain.models import Models
+from domain.runs import Runs
+from persistence.blobs import LocalBlobs
+from persistence.endpoints import PostgresEndpoints
+from persistence.experiments import PostgresExperiments
+from persistence.logs import PostgresLogs
+from persistence.metrics import PostgresMetrics
+from persistence.models import PostgresModels
+from persistence.runs import PostgresRuns
+from resolvers.context import Services
+from serving.pool import LocalServing
+from tests.support.identity import Instance
+from tests.support.tracking import BusHub, RecordingBus
+
+
+def services(of: Instance) -> Services:
+    """All use-cases of an instance. No replica ever starts, and nothing runs in the background."""
+    bus = RecordingBus()
+    hub = BusHub(bus)
+    backend = LocalServing(of.data_dir / "run")
+    blobs = LocalBlobs(of.data_dir / "blobs")
+    runs, experiments, models = PostgresRuns(of.database), PostgresExperiments(of.database), PostgresModels(of.database)
+    endpoints = PostgresEndpoints(of.database)
+    operator = EndpointOperator(hosting=endpoints, backend=backend, blobs=blobs, clock=of.clock, host="test")
+    return Services(
+        identity=of.identity,
+        experiments=Experiments(experiments=experiments, clock=of.clock),
+        runs=Runs(
+            runs=runs,
+            experiments=experiments,
+            bus=bus,
+            hub=hub,
+            clock=of.clock,
+            stalled_after=timedelta(minutes=5),
+        ),
+        metrics=Metrics(store=PostgresMetrics(of.database), clock=of.clock, bus=bus, hub=hub),
+        logs=Logs(store=PostgresLogs(of.database), clock=of.clock, bus=bus, hub=hub),
+        models=Models(models=models, blobs=blobs, clock=of.clock, upload_limit=2**30),
+        endpoints=Endpoints(
+            endpoints=endpoints,
+            models=models,
+            operator=operator,
+            predictor=Predictor(endpoints=endpoints, operator=operator, backend=backend),
+            clock=of.clock,
+            cores=1,
+            most=10,
+        ),
+        version="test",
+    )
