@@ -181,6 +181,7 @@ class ForkServer:
         self._up: asyncio.Future[None] | None = None
         self._died = asyncio.Event()
         self._died.set()
+        self._stopped = False
         self._tokens = itertools.count(1)
         self._spawning: dict[int, asyncio.Future[_Forked]] = {}
         self._statuses: dict[int, asyncio.Future[int | None]] = {}
@@ -193,6 +194,8 @@ class ForkServer:
     async def start(self) -> None:
         """Start it if it does not run. Raises ReplicaFailed with what it wrote."""
         async with self._starting:
+            if self._stopped:
+                raise ReplicaFailed("the server is shutting down")
             if not self._died.is_set():
                 return
             self._release()
@@ -366,7 +369,8 @@ class ForkServer:
             self._pidfd = -1
 
     async def stop(self) -> None:
-        """End it: it has nothing to lose."""
+        """End it, for good: it has nothing to lose."""
+        self._stopped = True
         self._kill()
         await self._died.wait()
         self._release()

@@ -154,6 +154,8 @@ class RunningSet:
         config = self.spec.config
         process = await self._forkserver.spawn(f"replica {self.spec.endpoint_id}/{slot.index}")
         slot.process = process
+        if self._closing:  # stopped while the process was on its way
+            raise ReplicaFailed("the server is shutting down")
         path = self._run_dir / f"{uuid.uuid4().hex}.sock"
         request = control.Load(
             replica=slot.index,

@@ -55,6 +55,7 @@ async def test_no_descriptor_or_process_is_left_behind(tmp_path: Path) -> None:
 
 async def test_stop_ends_a_deployment_under_way(tmp_path: Path) -> None:
     serving = LocalServing(tmp_path / "run", available_cores=2)
+    before = psutil.Process().children(recursive=True)
     async with serving:
         await serving.deploy(scaling(tmp_path, 2))
         deploying = asyncio.create_task(serving.deploy(slow(tmp_path, V2)))
@@ -63,6 +64,8 @@ async def test_stop_ends_a_deployment_under_way(tmp_path: Path) -> None:
         await deploying
     with pytest.raises(Unavailable):
         await serving.deploy(scaling(tmp_path, 2))
+    assert psutil.Process().children(recursive=True) == before
+    assert serving.forkserver_pid is None
 
 
 async def test_long_paths_are_no_obstacle(tmp_path: Path) -> None:
