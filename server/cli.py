@@ -13,7 +13,7 @@ import typer
 from server.settings import SettingsError
 from server.settings_sources import load
 
-app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, no_args_is_help=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 _MANY_WORKERS = "this version serves with exactly one web process; leave --workers out"
 
@@ -78,3 +78,7 @@ def settings(
 def main() -> None:
     """The console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

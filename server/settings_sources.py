@@ -80,7 +80,7 @@ def _from_file(path: Path, *, required: bool, problems: list[str]) -> Nested:
     try:
         with path.open("rb") as file:
             document = tomllib.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if required:
             problems.append(f"--config: there is no file {path}")
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Final
 
@@ -15,6 +16,8 @@ from server.settings import LimitsSettings, StorageSettings
 _INGEST: Final = re.compile(r"/api/training/runs/[^/]+/(?:metrics|logs|params|tags)")
 _UPLOAD: Final = re.compile(r"/api/models/[^/]+/versions(?:/[^/]+/content)?")
 _PREDICT: Final = re.compile(r"/api/inference/predict/[^/]+")
+_DRAINED: Final = 64 * 1024 * 1024
+_DRAIN_SECONDS: Final = 2.0
 _FORM_OVERHEAD: Final = 1024 * 1024
 
 
@@ -25,6 +28,26 @@ def _announced(scope: Scope, limit: int, too_large: DomainError) -> DomainError 
     if not (length.isascii() and length.isdigit()):
         return BadUserInput("Content-Length is not a number", field="Content-Length")
     return too_large if len(length) > 18 or int(length) > limit else None
+
+
+async def _drain(scope: Scope, receive: Receive) -> None:
+    """Reads some of a refused body and forgets it.
+
+    Closing a connection on which data is still arriving makes the client lose the answer, and most clients read it
+    only after they have sent everything. Whoever sends without end is cut off all the same.
+    """
+    if header(scope, b"expect") is not None:
+        return  # the client waits for our word before it sends
+    left = _DRAINED
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while left > 0:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+                left -= len(message.get("body", b""))
+    except TimeoutError:
+        return
 
 
 class BodyLimits:
@@ -57,7 +80,7 @@ class BodyLimits:
         started = False
 
         async def answer(problem: DomainError) -> None:
-            # The rest of the body stays unread, so the connection cannot serve another request.
+            await _drain(scope, receive)
             await refuse(scope, receive, send, problem, request_id_of(scope), headers={"Connection": "close"})
 
         announced = _announced(scope, limit, too_large)
@@ -79,6 +102,7 @@ class BodyLimits:
             nonlocal started
             started = True
             if received > limit and message["type"] == "http.response.start":
+                await _drain(scope, receive)
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 
