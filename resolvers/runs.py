@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -101,13 +102,14 @@ async def run(info: strawberry.Info[Context, None], id: strawberry.ID) -> Run | 
     return await info.context.loaders.runs.runs.load(ids.parse("run", str(id)))
 
 
-async def run_updated(info: strawberry.Info[Context, None], run_id: strawberry.ID) -> AsyncIterator[Run]:
+async def run_updated(info: strawberry.Info[Context, None], run_id: strawberry.ID) -> AsyncGenerator[Run, None]:
     """The run as it is, then after each change. Its edges are loaded afresh for each message."""
     context = info.context
-    async for found in context.services.runs.updates(context.require_scope(), str(run_id)):
-        # A cached property: the next message gets loaders that have seen nothing yet.
-        context.__dict__.pop("loaders", None)
-        yield found
+    async with aclosing(context.services.runs.updates(context.require_scope(), str(run_id))) as updates:
+        async for found in updates:
+            # A cached property: the next message gets loaders that have seen nothing yet.
+            context.__dict__.pop("loaders", None)
+            yield found
 
 
 # --- edges -------------------------------------------------------------------------------------------

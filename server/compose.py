@@ -23,7 +23,7 @@ from domain.experiments import Experiments
 from domain.logs import Logs
 from domain.metrics import Metrics
 from domain.models import BlobCollector, Models
-from domain.runs import Runs
+from domain.runs import PurgeSweeper, Runs
 from persistence import migrate
 from persistence.blobs import LocalBlobs
 from persistence.bus import BroadcastBus
@@ -118,6 +118,7 @@ async def compose(
             supervisor.keep("live: beat", hub.beat)
             supervisor.keep("endpoints", operator.run)
             supervisor.keep("file collector", collector.run)
+            supervisor.keep("purge sweeper", PurgeSweeper(runs=services.runs, every=COLLECT_EVERY).run)
             yield Composed(services=services, ready=partial(_ready, database), routes=ROUTES)
 
 

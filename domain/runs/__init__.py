@@ -11,6 +11,7 @@ from domain.runs.listing import (
     RunsRequest,
     SortKey,
 )
+from domain.runs.sweeper import PurgeSweeper
 from domain.runs.use_cases import ExperimentChoice, NewRun, RunRepository, Runs
 from domain.runs.values import Param, Tag, make_params, make_tags
 
@@ -21,6 +22,7 @@ __all__ = [
     "Moment",
     "NewRun",
     "Param",
+    "PurgeSweeper",
     "Run",
     "RunListing",
     "RunOrder",

@@ -7,7 +7,7 @@ sees the state that it changes. Nothing here knows SQL.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -304,7 +304,7 @@ class Runs:
         """A page of nested runs under each run."""
         return await self._pages(scope, RunParents("parent", tuple(run_ids)), request)
 
-    async def updates(self, scope: Scope, run_id: str) -> AsyncIterator[Run]:
+    async def updates(self, scope: Scope, run_id: str) -> AsyncGenerator[Run, None]:
         """The run as it is now, then after each change of its attributes (of several at once, the last).
 
         Becoming stalled is such a change; the script's sign of life alone is not. Ends when the run is purged or the
