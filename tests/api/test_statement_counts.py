@@ -69,7 +69,7 @@ NOT_OF_THE_QUERY = ("sessions", "pg_notify", "set_config")
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     """Counts the statements that reach PostgreSQL, by their text."""
     seen: Counter[str] = Counter()
-    execute = PooledConnection._execute
+    execute = PooledConnection._execute  # type: ignore[attr-defined]  # asyncpg's own; its stubs leave it out
 
     async def counting(self: Any, query: str, *arguments: Any, **options: Any) -> Any:
         if not any(word in query for word in NOT_OF_THE_QUERY):

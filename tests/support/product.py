@@ -46,7 +46,8 @@ class RefusedError(AssertionError):
 
     @property
     def field(self) -> str | None:
-        return self.errors[0]["extensions"].get("field")
+        named = self.errors[0]["extensions"].get("field")
+        return None if named is None else str(named)
 
 
 @dataclass
