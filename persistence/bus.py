@@ -134,6 +134,7 @@ class BroadcastBus:
             finally:
                 if not sent:
                     self._pending.put_back(taken)
+                    self._waiting.set()  # also for the task that is started when this one dies
             pause = self._send_every if sent else min(pause * 2, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
             if self._pending:

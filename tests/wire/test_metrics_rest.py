@@ -1,0 +1,193 @@
+"""Metrics and logs over HTTP: every form of ingest, compressed bodies, exports, refusals that name their field."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.product import Product
+
+NDJSON = "application/x-ndjson"
+
+
+async def _run(product: Product, **given: Any) -> str:
+    made = await product.rest("POST", "/api/training/runs", json={"name": "rest", **given})
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
+
+
+async def _log(product: Product, run: str, document: Any, **options: Any) -> httpx.Response:
+    return await product.rest("POST", f"/api/training/runs/{run}/metrics", json=document, **options)
+
+
+def _error(response: httpx.Response) -> tuple[int, str, str | None]:
+    error = response.json()["error"]
+    return response.status_code, error["code"], error["field"]
+
+
+async def test_every_form_of_ingest_and_every_form_of_reading(product: Product) -> None:
+    run = await _run(product)
+    path = f"/api/training/runs/{run}/metrics"
+    forms = [
+        {"epoch": 5, "step": 1250, "loss": 0.25, "lr": None},
+        [{"step": 1251, "loss": "NaN"}, {"loss": 0.125}],
+        {"metrics": [{"key": "acc", "value": 1, "step": 2, "timestamp": 1000}]},
+        {"series": {"acc": {"steps": [1, "9007199254740993"], "values": [2, "Infinity"], "timestamps": [1, 2]}}},
+    ]
+    accepted = 0
+    for form in forms:
+        answer = await _log(product, run, form)
+        assert answer.status_code == 200, answer.text
+        accepted += answer.json()["accepted"]
+        assert answer.json()["stop_requested"] is False
+    lines = "\n".join(json.dumps(form) for form in forms[:2]) + "\n\n"
+    answer = await product.rest("POST", path, content=lines, headers={"Content-Type": NDJSON})
+    assert answer.json()["accepted"] == 4
+    assert accepted == 7
+
+    read = (await product.rest("GET", path)).json()
+    assert read["cursor"] == answer.json()["cursor"]
+    assert list(read["series"]) == ["acc", "epoch", "loss"]
+    acc = read["series"]["acc"]
+    assert (acc["steps"], acc["values"]) == ([1, 2, "9007199254740993"], [2.0, 1.0, "Infinity"])
+    assert (acc["timestamps"][1], acc["count"], acc["downsampled"]) == (1000, 3, False)
+    assert "min" not in acc
+    assert read["series"]["loss"]["values"] == [0.25, "NaN", 0.125, 0.125]
+
+    some = await product.rest("GET", path, params={"keys": "acc", "points": 1, "from": 1, "to": "2"})
+    assert some.json()["series"]["acc"]["values"] == [1.0]
+    assert (some.json()["series"]["acc"]["min"], some.json()["series"]["acc"]["max"]) == ([1.0], [2.0])
+
+    rows = (await product.rest("GET", path, params={"format": "rows", "keys": ["acc", "epoch"]})).json()
+    assert rows[0] == {"acc": 2.0, "step": 1, "timestamp": 1}
+    assert [row["step"] for row in rows] == [1, 2, 1250, "9007199254740993"]
+
+    exported = await product.rest("GET", path, params={"format": "csv"})
+    assert exported.headers["content-type"].startswith("text/csv")
+    table = list(csv.DictReader(io.StringIO(exported.text)))
+    assert len(table) == 11
+    assert [row["value"] for row in table if row["key"] == "loss"] == ["0.25", "NaN", "0.125", "0.25", "NaN", "0.125"]
+    streamed = await product.rest("GET", path, params={"format": "ndjson", "keys": "acc"})
+    assert [json.loads(line) for line in streamed.text.splitlines()] == [
+        {"key": "acc", "step": 2, "timestamp": 1000, "value": 1.0},
+        {"key": "acc", "step": 1, "timestamp": 1, "value": 2.0},
+        {"key": "acc", "step": "9007199254740993", "timestamp": 2, "value": "Infinity"},
+    ]
+    shown = (await product.rest("GET", f"/api/training/runs/{run}")).json()
+    assert shown["metrics"] == {"acc": "Infinity", "epoch": 5.0, "loss": 0.125}
+
+
+async def test_an_idempotency_key_is_the_batch_id(product: Product) -> None:
+    run = await _run(product)
+    headers = {"Idempotency-Key": "batch-1"}
+    first = await _log(product, run, {"loss": 1}, headers=headers)
+    again = await _log(product, run, [{"loss": 1.0}], headers=headers)
+    assert first.json() == again.json()
+    assert _error(await _log(product, run, {"loss": 2}, headers=headers))[:2] == (409, "CONFLICT")
+    for bad in ("x" * 200, "a b"):
+        refused = await _log(product, run, {"loss": 2}, headers={"Idempotency-Key": bad})
+        assert _error(refused) == (400, "BAD_USER_INPUT", "Idempotency-Key")
+
+
+async def test_refusals_name_status_code_and_field(product: Product) -> None:
+    run = await _run(product)
+    for document, field in (
+        ([{"loss": 1}] * 3 + [{"loss": True}], "[3].loss"),
+        ({"loss": {"a": 1}}, "loss"),
+        ({"metrics": [{"key": "a", "value": 1, "x": 1}]}, "metrics[0].x"),
+        ({}, None),
+        (5, None),
+    ):
+        assert _error(await _log(product, run, document)) == (422, "BAD_USER_INPUT", field)
+    path = f"/api/training/runs/{run}/metrics"
+    for body in (b"", b"{", b'{"loss": NaN}', b"[" * 100_000, b"\xff"):
+        answer = await product.rest("POST", path, content=body, headers={"Content-Type": "application/json"})
+        assert _error(answer) == (400, "BAD_USER_INPUT", None)
+    answer = await product.rest("POST", path, content=b"{}", headers={"Content-Type": "text/html"})
+    assert _error(answer) == (415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type")
+    answer = await _log(product, run, {"series": {"a": {"values": [0] * 100_001}}})
+    assert _error(answer)[:2] == (413, "PAYLOAD_TOO_LARGE")
+    assert _error(await _log(product, "run_" + "0" * 32, {"a": 1}))[:2] == (404, "NOT_FOUND")
+    assert _error(await _log(product, "mdl_" + "0" * 32, {"a": 1})) == (400, "BAD_USER_INPUT", "id")
+    for params, field in (
+        ({"points": 0}, "points"),
+        ({"from": "x"}, "from"),
+        ({"to": "nan"}, "to"),
+        ({"axis": "epoch"}, "axis"),
+        ({"format": "xml"}, "format"),
+        ({"nope": 1}, "nope"),
+    ):
+        assert _error(await product.rest("GET", path, params=params)) == (400, "BAD_USER_INPUT", field)
+    assert (await product.rest("GET", path)).json()["series"] == {}
+    await product.rest("POST", f"/api/training/runs/{run}/finish", json={"status": "completed"})
+    assert _error(await _log(product, run, {"a": 1}))[:2] == (409, "CONFLICT")
+
+
+async def test_compressed_bodies_are_taken_within_bounds(product: Product) -> None:
+    run = await _run(product)
+    path = f"/api/training/runs/{run}/metrics"
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    body = json.dumps([{"loss": place} for place in range(5_000)]).encode()
+    packed = gzip.compress(body[:20_000]) + gzip.compress(body[20_000:])
+    answer = await product.rest("POST", path, content=packed, headers=headers)
+    assert answer.json()["accepted"] == 5_000, answer.text
+    bomb = gzip.compress(b" " * 80_000_000 + b"{}")
+    assert _error(await product.rest("POST", path, content=bomb, headers=headers))[0] == 413
+    for broken in (packed[:-4], b"not gzip", gzip.compress(b"")):
+        assert _error(await product.rest("POST", path, content=broken, headers=headers))[:2] == (400, "BAD_USER_INPUT")
+    for encoding in ("zstd", "br", "gzip, gzip"):
+        refused = await product.rest("POST", path, content=body, headers={**headers, "Content-Encoding": encoding})
+        assert _error(refused) == (415, "UNSUPPORTED_MEDIA_TYPE", "Content-Encoding")
+
+
+async def test_logs_are_appended_paged_and_downloaded(product: Product) -> None:
+    run = await _run(product)
+    path = f"/api/training/runs/{run}/logs"
+    one = await product.rest("POST", path, json={"message": "hello\nworld", "level": "warning"})
+    assert (one.status_code, one.json()["accepted"]) == (200, 2)
+    two = await product.rest(
+        "POST",
+        path.removesuffix("s"),
+        json={"lines": [{"message": "a", "timestamp": "2026-01-01T00:00:00Z"}, {"message": "b", "level": "error"}]},
+        headers={"Idempotency-Key": "l1"},
+    )
+    assert two.json()["accepted"] == 2
+    text = await product.rest("POST", path, content="plain\r\ntext ☃\n", headers={"Content-Type": "text/plain"})
+    assert text.json()["accepted"] == 2
+    page = (await product.rest("GET", path, params={"limit": 4})).json()
+    assert [line["message"] for line in page["items"]] == ["hello", "world", "a", "b"]
+    assert (page["total"], page["items"][0]["level"], page["items"][0]["sequence"]) == (6, "warning", 1)
+    rest = (await product.rest("GET", path, params={"cursor": page["next_cursor"]})).json()
+    assert ([line["message"] for line in rest["items"]], rest["next_cursor"]) == (["plain", "text ☃"], None)
+    assert (await product.rest("GET", path, params={"cursor": two.json()["cursor"], "level": "error"})).json()[
+        "items"
+    ] == []
+    whole = await product.rest("GET", path, params={"format": "text", "level": "error"})
+    assert whole.headers["content-type"].startswith("text/plain")
+    assert whole.text.endswith("Z ERROR    b\n")
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        ({}, "message"),
+        ({"lines": []}, "lines"),
+        ({"lines": [{"message": "a", "level": "loud"}]}, "lines[0].level"),
+        ({"lines": [{"message": "a", "timestamp": "yesterday"}]}, "lines[0].timestamp"),
+        ({"lines": [{"message": "a\u0000"}]}, "lines[0].message"),
+        ({"message": "a", "extra": 1}, "extra"),
+        ([], None),
+    ],
+)
+async def test_refused_log_bodies(product: Product, document: Any, field: str | None) -> None:
+    run = await _run(product)
+    answer = await product.rest("POST", f"/api/training/runs/{run}/logs", json=document)
+    assert _error(answer) == (422, "BAD_USER_INPUT", field)
+    cursor = await product.rest("GET", f"/api/training/runs/{run}/logs", params={"cursor": "forged"})
+    assert _error(cursor) == (400, "BAD_USER_INPUT", "cursor")
