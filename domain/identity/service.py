@@ -77,8 +77,8 @@ class Identity:
         self._refresh_tokens = refresh_tokens
         self._setup_tokens = setup_tokens
         self._clock = clock
-        self._connections = connections or NoConnections()
-        self._policy = policy or SessionPolicy()
+        self._connections = NoConnections() if connections is None else connections
+        self._policy = SessionPolicy() if policy is None else policy
         self._set_up = False
         self._authentication = Authentication(
             repository=repository,

@@ -90,7 +90,8 @@ async def instance(
 ) -> AsyncIterator[Instance]:
     """An instance on `database`; several may share it, as the processes of several hosts do."""
     clock, hasher, closings = clock or SetClock(), hasher or CountingHasher(), Closings()
+    told = closings if connections is None else connections
     async with identity_opened(
-        database, settings or AuthSettings(), data_dir, clock, connections=connections or closings, hasher=hasher
+        database, settings or AuthSettings(), data_dir, clock, connections=told, hasher=hasher
     ) as identity:
         yield Instance(identity, database, data_dir, clock, hasher, closings)
