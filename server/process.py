@@ -55,12 +55,13 @@ class _Server(uvicorn.Server):
 def bind(host: str, port: int) -> socket.socket:
     """A socket bound to the address, not yet listening. Raises StartupError."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
             0
         ]
     except OSError as problem:
         raise StartupError(f"cannot listen on {host}: {problem.strerror}") from None
-    bound = socket.socket(family, kind)
+    # asyncio switches Nagle's algorithm off only on sockets that say they are TCP.
+    bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)

@@ -50,6 +50,48 @@ async def _drain(scope: Scope, receive: Receive) -> None:
         return
 
 
+class _Body:
+    """The body of one request while it arrives."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._limit = limit
+        self._received = 0
+        self._arriving = True
+        self.answering = False
+        self.too_large = PayloadTooLarge(f"the body may have at most {limit} bytes here")
+
+    async def receive(self) -> Message:
+        """The next message; raises PayloadTooLarge once there is too much."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._arriving = message.get("more_body", False)
+            self._received += len(message.get("body", b""))
+            if self._received > self._limit:
+                raise self.too_large
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Passes the answer on; after too much the connection serves no further request."""
+        self.answering = True
+        if self._received > self._limit and message["type"] == "http.response.start":
+            await self._drain()
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await self._send(message)
+
+    async def refuse(self, problem: DomainError) -> None:
+        """Answers with `problem` and closes the connection."""
+        await self._drain()
+        headers = {"Connection": "close"}
+        await refuse(self._scope, self._receive, self._send, problem, request_id_of(self._scope), headers=headers)
+
+    async def _drain(self) -> None:
+        if self._arriving:
+            await _drain(self._scope, self._receive)
+
+
 class BodyLimits:
     """Answers 413 for a body over its limit, before reading it when its length is announced."""
 
@@ -76,39 +118,14 @@ class BodyLimits:
             await self._app(scope, receive, send)
             return
         limit = self.limit(scope["path"])
-        too_large = PayloadTooLarge(f"the body may have at most {limit} bytes here")
-        started = False
-
-        async def answer(problem: DomainError) -> None:
-            await _drain(scope, receive)
-            await refuse(scope, receive, send, problem, request_id_of(scope), headers={"Connection": "close"})
-
-        announced = _announced(scope, limit, too_large)
+        body = _Body(scope, receive, send, limit)
+        announced = _announced(scope, limit, body.too_large)
         if announced is not None:
-            await answer(announced)
+            await body.refuse(announced)
             return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > limit:
-                    raise too_large
-            return message
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            if received > limit and message["type"] == "http.response.start":
-                await _drain(scope, receive)
-                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
-            await send(message)
-
         try:
-            await self._app(scope, counted, watched)
+            await self._app(scope, body.receive, body.send)
         except PayloadTooLarge as problem:
-            if problem is not too_large or started:
+            if problem is not body.too_large or body.answering:
                 raise
-            await answer(too_large)
+            await body.refuse(problem)

@@ -6,20 +6,23 @@ Streams do not poll for a shutdown: they are registered here and are closed, or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from domain.access import Principal
+from domain.errors import DomainError
 from server.logs import get_logger
 
 log = get_logger("axonml.connections")
 
 SERVICE_RESTART: Final = 1012
 FORBIDDEN: Final = 4403
+WATCH_SECONDS: Final = 0.5
 
 T = TypeVar("T")
+Ended = Callable[[Iterable[Principal]], Awaitable[Iterable[Principal]]]
 Close = Callable[[int, str], Awaitable[None]]
 
 
@@ -63,6 +66,21 @@ class LiveConnections:
     async def end_api_key(self, api_key_id: str) -> None:
         """Closes the WebSockets that an API key opened."""
         await self._end(lambda principal: principal.api_key_id == api_key_id)
+
+    async def watch(self, ended: Ended) -> None:
+        """Runs for ever: closes what belongs to sessions and keys that expired, or were ended by another process."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            held = {one.principal for one in self._open if one.principal is not None}
+            if not held:
+                continue
+            try:
+                gone = set(await ended(held))
+            except DomainError as problem:  # the database is away; the next round asks again
+                log.warning("could not check the sessions of open sockets", reason=problem.message)
+                continue
+            if gone:
+                await self._end(gone.__contains__)
 
     async def _end(self, chosen: Callable[[Principal], bool]) -> None:
         ended = [one for one in self._open if one.principal is not None and chosen(one.principal)]
