@@ -157,6 +157,16 @@ class PostgresIdentity:
         )
         return ended == 1
 
+    async def alive_sessions(self, session_ids: Sequence[str], now: datetime, idle: timedelta) -> set[str]:
+        rows = await self._database.fetch(
+            "SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = ANY($1::uuid[])"
+            " AND s.ended_at IS NULL AND s.expires_at > $2 AND s.last_seen_at > $3 AND u.disabled_at IS NULL",
+            [ids.to_uuid(session_id) for session_id in session_ids],
+            now,
+            now - idle,
+        )
+        return {ids.from_uuid("ses", row["id"]) for row in rows}
+
     # --- what a workspace may see --------------------------------------------------------------------
 
     async def users_by_ids(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, User]:

@@ -116,6 +116,7 @@ async def compose(
             supervisor.keep("bus: receive", bus.receive)
             supervisor.keep("bus: send", bus.send)
             supervisor.keep("live: beat", hub.beat)
+            supervisor.keep("sessions", partial(connections.watch, identity.ended))
             supervisor.keep("endpoints", operator.run)
             supervisor.keep("file collector", collector.run)
             supervisor.keep("purge sweeper", PurgeSweeper(runs=services.runs, every=COLLECT_EVERY).run)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -79,6 +79,16 @@ class Authentication:
                 account = key.account
         if account is None or scope.workspace_id not in account.workspaces.values():
             raise Unauthenticated("the session or API key of this connection has ended")
+
+    async def ended(self, principals: Iterable[Principal]) -> list[Principal]:
+        """Those whose session or key no longer works, in at most two look-ups however many there are."""
+        held = list(principals)
+        sessions = [one.session_id for one in held if one.session_id is not None]
+        keys = [one.api_key_id for one in held if one.api_key_id is not None]
+        now, idle = self._now(), self._policy.idle
+        alive = await self._repository.alive_sessions(sessions, now, idle) if sessions else set()
+        alive |= await self._key_repository.alive_keys(keys, now) if keys else set()
+        return [one for one in held if (one.session_id or one.api_key_id) not in alive]
 
     def forget_session(self, session_id: str) -> None:
         """Called when a session has ended."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from domain import ids, names
-from domain.access import Scope, UserRole
+from domain.access import Principal, Scope, UserRole
 from domain.clock import Clock
 from domain.errors import Conflict, NotFound, Unauthenticated
 from domain.identity import rules
@@ -283,6 +283,10 @@ class Identity:
     async def recheck(self, scope: Scope) -> None:
         """For long-lived connections. Raises Unauthenticated once the session, key or user behind `scope` is gone."""
         await self._authentication.recheck(scope)
+
+    async def ended(self, principals: Iterable[Principal]) -> list[Principal]:
+        """Those of the principals of open connections whose session or key no longer works, wherever it was ended."""
+        return await self._authentication.ended(principals)
 
     # --- users ---------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import uvicorn
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from domain import ids
 from persistence.database import Database
 from server.app import Composed, create_app
 from server.edge.connections import LiveConnections
@@ -67,9 +68,11 @@ async def site(database: Database, tmp_path: Path) -> AsyncIterator[Site]:
         bound = bind("127.0.0.1", 0)
         server = _Server(uvicorn.Config(app, lifespan="off", log_config=None, ws="websockets-sansio"))
         serving = asyncio.create_task(server.serve(sockets=[bound]))
+        watching = asyncio.create_task(connections.watch(opened.identity.ended))
         port = bound.getsockname()[1]
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
             yield Site(opened, http, port)
+        watching.cancel()
         await connections.stop()
         server.should_exit = True
         await serving
@@ -107,7 +110,12 @@ async def test_setup_over_rest_once(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("email", "password"),
-    [("admin", "admin"), ("admin@localhost", "admin"), ("DevOps", "DevOps"), ("admin@axonml.local", "password")],
+    [
+        ("admin", "admin"),
+        ("admin@localhost", "admin"),
+        ("admin@axonml.local", "admin"),  # as documented for older servers, and the next one too
+        ("DevOps@automatanexus.com", "Invertedskynet2$"),
+    ],
 )
 async def test_there_are_no_default_users(ready: Site, email: str, password: str) -> None:
     answer = await ready.login(email=email, password=password)
@@ -283,6 +291,28 @@ async def test_sockets_close_with_their_session_and_with_their_key(ready: Site) 
     for credential in (token, made.json()["secret"], "nonsense"):
         with pytest.raises(ConnectionClosed):
             await _opened(ready, credential)
+
+
+async def test_sockets_close_when_their_session_or_key_ends_elsewhere(ready: Site) -> None:
+    token = (await ready.login()).json()["token"]
+    other = (await ready.login()).json()["token"]
+    made = await ready.http.post("/api/auth/keys", json={"name": "k", "scopes": ["runs:read"]}, headers=bearer(token))
+    by_session, by_key, staying = [await _opened(ready, one) for one in (token, made.json()["secret"], other)]
+    database = ready.instance.database
+    scope = await ready.instance.identity.authenticate(authorization=f"Bearer {token}")
+    assert scope.principal.session_id is not None
+    session = ids.to_uuid(scope.principal.session_id)
+    for socket, sql in (
+        (by_key, "UPDATE api_keys SET expires_at = '2026-01-01' WHERE $1::uuid IS NOT NULL"),
+        (by_session, "UPDATE sessions SET ended_at = now() WHERE id = $1"),
+    ):
+        await database.execute(sql, session)
+        async with asyncio.timeout(2):
+            with pytest.raises(ConnectionClosed):
+                await socket.recv()
+        assert socket.close_code == 4403
+    await staying.send('{"type": "ping"}')
+    assert json.loads(await staying.recv()) == {"type": "pong"}
 
 
 async def test_signing_in_and_out_over_a_socket(ready: Site) -> None:
