@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Annotated, Any, Final, cast
 
 from msgspec import UNSET, Meta, Struct, structs
@@ -114,7 +113,7 @@ async def _create(request: Request) -> Response:
         start=given.start,
         client_token=idempotency_key(request),
     )
-    return answer((await _bodies(request, scope, [endpoint]))[0], HTTPStatus.CREATED)
+    return answer((await _bodies(request, scope, [endpoint]))[0], 201)
 
 
 async def _get(request: Request) -> Response:

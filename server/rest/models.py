@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct
@@ -160,7 +159,7 @@ async def _create(request: Request) -> Response:
         tags=_tags(given.tags),
         client_token=idempotency_key(request),
     )
-    return answer((await model_bodies(request, scope, [model]))[0], HTTPStatus.CREATED)
+    return answer((await model_bodies(request, scope, [model]))[0], 201)
 
 
 async def _get(request: Request) -> Response:
@@ -211,11 +210,12 @@ async def _upload(request: Request) -> Response:
     try:
         version = await _received(request)
     except DomainError as problem:
-        # Whatever is still coming of the body is not read, so the connection cannot be used again.
-        unread = isinstance(problem, BadUserInput) and not isinstance(problem, UnreadableBody)
-        status = HTTPStatus.UNPROCESSABLE_ENTITY if unread and problem.field not in _IN_HEADERS else None
-        return error_response(problem, request_id_of(request.scope), status=status, headers={"Connection": "close"})
-    return answer((await version_bodies(request, scope_of(request), [version]))[0], HTTPStatus.CREATED)
+        of_body = isinstance(problem, BadUserInput) and not isinstance(problem, UnreadableBody)
+        status = 422 if of_body and problem.field not in _IN_HEADERS else None
+        return upload.EarlyAnswer.unless_read(
+            request, error_response(problem, request_id_of(request.scope), status=status)
+        )
+    return answer((await version_bodies(request, scope_of(request), [version]))[0], 201)
 
 
 _IN_HEADERS: Final = frozenset({"id", "Content-Type", "Content-Encoding", "Idempotency-Key", "client_token"})
@@ -243,7 +243,7 @@ async def _download(request: Request) -> Response:
     headers = {**_DOWNLOAD_HEADERS, "ETag": etag}
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if etag in known or "*" in known:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return Response(status_code=304, headers=headers)
     return FileResponse(path, headers=headers, media_type=BYTES, filename=file.name)
 
 

@@ -6,6 +6,9 @@ only the small parts are kept, within a bound. Part names are a fixed set; a fil
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,6 +16,8 @@ from msgspec import Struct
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from domain.errors import BadUserInput, PayloadTooLarge, UnsupportedMediaType
 from domain.models import IncomingFile, VersionDraft
@@ -20,6 +25,8 @@ from domain.runs import Tag
 from server.rest.handler import InvalidBody, UnreadableBody, decode, media_type, query
 from server.rest.route import BYTES, MULTIPART
 
+DISCARD_BYTES: Final = 64 * 1024 * 1024
+DISCARD_SECONDS: Final = 5.0
 MAX_FIELDS_BYTES: Final = 8 * 1024 * 1024
 FILE: Final = "file"
 FIELDS: Final = ("architecture", "description", "metrics", "run_id", "tags", "sha256")
@@ -60,23 +67,58 @@ async def receive(request: Request, incoming: IncomingFile) -> VersionDraft:
     """
     if media_type(request) == BYTES:
         given = query(request, RawUpload)
-        async for chunk in request.stream():
-            if chunk:
-                await incoming.write(chunk)
+        async for chunk in _chunks(request):
+            await incoming.write(chunk)
         return _draft(None, {name: value for name in FIELDS if (value := getattr(given, name)) is not None})
     form = _Form()
     try:
         parser = MultipartParser(_boundary(request), form.callbacks())
-        async for chunk in request.stream():
-            if chunk:
-                parser.write(chunk)
-                for data in form.taken():
-                    await incoming.write(data)
+        async for chunk in _chunks(request):
+            parser.write(chunk)
+            for data in form.taken():
+                await incoming.write(data)
         parser.finalize()
     except FormParserError as error:
         raise UnreadableBody(f"the body is not multipart form data: {error}") from None
     form.check_whole()
     return _draft(form.file_name, form.texts())
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    async for chunk in request.stream():
+        if chunk:
+            yield chunk
+    request.state.body_was_read = True
+
+
+class EarlyAnswer(Response):
+    """An answer given while the body is still coming.
+
+    What comes is discarded for a bounded time and size before the connection closes: a connection that closes on
+    unread bytes is reset, and the client would never see the answer.
+    """
+
+    @classmethod
+    def unless_read(cls, request: Request, answer: Response) -> Response:
+        """`answer` itself when the body was read to its end."""
+        if getattr(request.state, "body_was_read", False):
+            return answer
+        headers = {**answer.headers, "Connection": "close"}
+        return cls(answer.body, answer.status_code, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Sends the answer, discards, ends."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with suppress(TimeoutError, PayloadTooLarge):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                discarded = 0
+                while discarded < DISCARD_BYTES:
+                    message = await receive()
+                    if message["type"] != "http.request" or not message.get("more_body", False):
+                        break
+                    discarded += len(message["body"])
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _boundary(request: Request) -> bytes:
