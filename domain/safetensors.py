@@ -89,9 +89,7 @@ class WeightsRefused(BadUserInput):
 
     def __init__(self, reason: Refusal, message: str, *, tensor: str | None = None) -> None:
         where = f"tensor {tensor!r}: " if tensor is not None else ""
-        super().__init__(
-            f"not an acceptable safetensors file: {where}{message} [{reason.value}]", field="file"
-        )
+        super().__init__(f"not an acceptable safetensors file: {where}{message} [{reason.value}]", field="file")
         self.reason = reason
         self.tensor = tensor
 
@@ -137,9 +135,7 @@ def header_length(prefix: bytes, file_size: int) -> int:
     Raises WeightsRefused when the file cannot hold the header it announces, or the header is too large.
     """
     if file_size < LENGTH_BYTES or len(prefix) < LENGTH_BYTES:
-        raise WeightsRefused(
-            Refusal.FILE_TOO_SHORT, f"{file_size} bytes; the format starts with an 8-byte length"
-        )
+        raise WeightsRefused(Refusal.FILE_TOO_SHORT, f"{file_size} bytes; the format starts with an 8-byte length")
     length = int.from_bytes(prefix[:LENGTH_BYTES], "little")
     if length > MAX_HEADER_BYTES:
         raise WeightsRefused(
@@ -168,9 +164,7 @@ def check_header(header: bytes, file_size: int) -> TensorTable:
         raise WeightsRefused(Refusal.NO_TENSORS, "it holds no tensors")
     if len(document) > MAX_TENSORS:
         raise WeightsRefused(Refusal.TOO_MANY_TENSORS, f"{len(document)} tensors; at most {MAX_TENSORS}")
-    entries = sorted(
-        (_entry(name, value) for name, value in document.items()), key=lambda e: (e.begin, e.end)
-    )
+    entries = sorted((_entry(name, value) for name, value in document.items()), key=lambda e: (e.begin, e.end))
     _check_layout(entries, file_size - LENGTH_BYTES - len(header))
     return TensorTable({entry.name: entry for entry in entries}, metadata, len(header))
 
@@ -181,9 +175,7 @@ def read_table(read: Callable[[int], bytes], file_size: int) -> TensorTable:
     length = header_length(prefix, file_size)
     header = read(length)
     if len(header) != length:
-        raise WeightsRefused(
-            Refusal.HEADER_TRUNCATED, f"the header announces {length} bytes, {len(header)} follow"
-        )
+        raise WeightsRefused(Refusal.HEADER_TRUNCATED, f"the header announces {length} bytes, {len(header)} follow")
     return check_header(header, file_size)
 
 
@@ -212,9 +204,7 @@ def _parse(header: bytes) -> dict[str, Any]:
     except _DuplicateKeyError as error:
         raise WeightsRefused(Refusal.DUPLICATE_KEY, f"the key {str(error)[:80]!r} appears twice") from None
     except (ValueError, RecursionError):
-        raise WeightsRefused(
-            Refusal.HEADER_NOT_JSON, "the header is not valid JSON of whole numbers"
-        ) from None
+        raise WeightsRefused(Refusal.HEADER_NOT_JSON, "the header is not valid JSON of whole numbers") from None
     if not isinstance(document, dict):
         raise WeightsRefused(Refusal.HEADER_NOT_OBJECT, "the header is not a JSON object")
     return document
@@ -243,9 +233,7 @@ def _metadata(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         raise WeightsRefused(Refusal.BAD_METADATA, "__metadata__ must map strings to strings")
     if len(value) > MAX_METADATA_ENTRIES:
-        raise WeightsRefused(
-            Refusal.BAD_METADATA, f"__metadata__ has more than {MAX_METADATA_ENTRIES} entries"
-        )
+        raise WeightsRefused(Refusal.BAD_METADATA, f"__metadata__ has more than {MAX_METADATA_ENTRIES} entries")
     return value
 
 
@@ -300,9 +288,7 @@ def _shape(name: str, value: object) -> tuple[int, ...]:
 
 def _offsets(name: str, value: object) -> tuple[int, int]:
     if not isinstance(value, list) or len(value) != 2 or not all(map(_is_size, value)) or value[0] > value[1]:
-        raise WeightsRefused(
-            Refusal.BAD_OFFSETS, "data_offsets must be [begin, end], begin <= end", tensor=name
-        )
+        raise WeightsRefused(Refusal.BAD_OFFSETS, "data_offsets must be [begin, end], begin <= end", tensor=name)
     return value[0], value[1]
 
 
@@ -317,9 +303,7 @@ def _check_layout(entries: list[TensorEntry], available: int) -> None:
                 tensor=entry.name,
             )
         if entry.begin < position:
-            raise WeightsRefused(
-                Refusal.OVERLAP, "its bytes overlap those of another tensor", tensor=entry.name
-            )
+            raise WeightsRefused(Refusal.OVERLAP, "its bytes overlap those of another tensor", tensor=entry.name)
         position = entry.end
     if position > available:
         raise WeightsRefused(

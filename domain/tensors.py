@@ -97,9 +97,7 @@ class TensorSpec:
             raise BadUserInput(f"unknown key {unknown[0]!r}; known: name, dtype, shape", field=field)
         name = document.get("name")
         if not isinstance(name, str) or not name or len(name) > MAX_NAME or not name.isprintable():
-            raise BadUserInput(
-                f"expected a printable name of 1 to {MAX_NAME} characters", field=f"{field}.name"
-            )
+            raise BadUserInput(f"expected a printable name of 1 to {MAX_NAME} characters", field=f"{field}.name")
         return cls(
             name,
             parse_dtype(document.get("dtype"), field=f"{field}.dtype"),
@@ -124,9 +122,7 @@ def _parse_shape(value: object, *, field: str) -> tuple[int, ...]:
     if len(value) > MAX_RANK:
         raise BadUserInput(f"{len(value)} dimensions; at most {MAX_RANK}", field=field)
     if value[0] != BATCH or isinstance(value[0], bool | float):
-        raise BadUserInput(
-            f"the first size must be -1 (the batch), got {shown(value[0])}", field=f"{field}[0]"
-        )
+        raise BadUserInput(f"the first size must be -1 (the batch), got {shown(value[0])}", field=f"{field}[0]")
     for index, size in enumerate(value[1:], start=1):
         if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_DIMENSION:
             raise BadUserInput(
@@ -173,9 +169,7 @@ def _decode_values(values: list[Any], spec: TensorSpec, count: int, field: str) 
             values = [NON_FINITE[v] if type(v) is str else v for v in values]
             kinds.discard(str)
     if not kinds <= allowed:
-        index = next(
-            i for i, v in enumerate(values) if type(v) not in allowed and not _is_non_finite(v, dtype)
-        )
+        index = next(i for i, v in enumerate(values) if type(v) not in allowed and not _is_non_finite(v, dtype))
         raise BadUserInput(
             f"expected {_wanted(dtype)}, got {shown(values[index])}",
             field=field + _path(index, count, spec.row_shape),
@@ -323,9 +317,7 @@ def _check_budget(named: Sequence[tuple[TensorSpec, Any, str]], max_rows: int | 
                 raise PayloadTooLarge(f"{len(rows)} rows; at most {max_rows} per request", field=place)
             total += len(rows) * math.prod(spec.row_shape) * spec.dtype.itemsize
             if total > max_bytes:
-                raise PayloadTooLarge(
-                    f"inputs decode to {total} bytes; at most {max_bytes} per request", field=place
-                )
+                raise PayloadTooLarge(f"inputs decode to {total} bytes; at most {max_bytes} per request", field=place)
 
 
 def check_arrays(

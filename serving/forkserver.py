@@ -4,6 +4,7 @@ Torch takes seconds to import and hundreds of megabytes; this process imports it
 starts as a copy of it within milliseconds, sharing those pages. For a fork to be safe it stays single
 threaded, runs no torch operation and imports nothing of the web side. It owns nothing: replicas hang on
 their own lifeline to the host and live on when it dies. It ends when the host's end of `FD` closes.
+Replicas inherit that they ignore signals which ask a whole group to stop: the host drains and ends them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _SPAWN = msgspec.msgpack.Decoder(Spawn)
 
 def main() -> None:
     """Serve spawn requests until the host is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the host decides
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the host drains and decides
     channel = socket.socket(fileno=int(sys.argv[1]))
     from serving.replica import process  # the torch import, once, before the first fork
 

@@ -34,6 +34,7 @@ from serving.launcher import ForkServer
 from serving.replicas import RunningSet
 
 _EVENTS_KEPT: Final = 10_000
+_LONGEST_SECONDS: Final = 3600.0
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,7 @@ class LocalServing:
         )
         if deadline is None:
             deadline = started + spec.config.timeout_ms / 1000
+        deadline = min(deadline, started + _LONGEST_SECONDS)
         wanted = _check_outputs(outputs, spec)
         answer = await running.predict(inputs, rows, deadline, wanted)
         result = answer.result

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import signal
 import socket
 import statistics
 import threading
@@ -33,7 +32,6 @@ _WARM_UP_SECONDS = 3.0
 
 def main(lifeline: socket.socket) -> int:
     """Serve one model; the exit status. 0: drained, or the host is gone; 3: could not load."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)

@@ -202,6 +202,7 @@ async def test_deadline_ends_the_wait_and_spares_the_compute(serving: LocalServi
         await serving.predict(END, V1, {"x": x}, deadline=time.monotonic() + 0.001)
     with pytest.raises(DeadlineExceeded):
         await serving.predict(END, V1, {"x": x}, deadline=time.monotonic() - 1)
+    assert (await serving.predict(END, V1, {"x": x}, deadline=float("inf"))).rows == 64
     assert len(await busy) == 4
     (status,) = serving.status(END)
     assert status.replicas[0].queued_rows == 0
@@ -395,6 +396,11 @@ async def test_replicas_are_private_and_carry_no_secret(
     assert list(serving._run_dir.iterdir()) == []  # connected sockets need no name
     for pid in (serving.forkserver_pid, *pids(serving)):
         assert "JWT_SECRET" not in psutil.Process(pid).environ()
+
+
+async def test_forkserver_stays_single_threaded(serving: LocalServing, tmp_path: Path) -> None:
+    await serving.deploy(scaling(tmp_path, 2))
+    assert psutil.Process(serving.forkserver_pid).num_threads() == 1
 
 
 async def test_idle_replica_uses_no_cpu(serving: LocalServing, tmp_path: Path) -> None:

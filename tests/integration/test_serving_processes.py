@@ -97,6 +97,7 @@ def wait_for_end(process: psutil.Process, seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
+DEAF = "import signal; [signal.signal(number, signal.SIG_IGN) for number in (1, 2, 15)]"
 HOST = """
 import asyncio, sys
 from pathlib import Path
@@ -137,14 +138,15 @@ def test_children_end_with_their_host(tmp_path: Path, number: signal.Signals) ->
     assert alive == []
 
 
-def test_interrupt_of_the_group_leaves_children_to_the_host(tmp_path: Path) -> None:
+def test_signals_to_the_group_leave_children_to_the_host(tmp_path: Path) -> None:
     host = subprocess.Popen(
-        [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + HOST, str(tmp_path)],
+        [sys.executable, "-c", DEAF + HOST, str(tmp_path)],
         stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert host.stdout is not None
     children = [psutil.Process(int(pid)) for pid in host.stdout.readline().split()]
-    os.killpg(host.pid, signal.SIGINT)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        os.killpg(host.pid, number)
     _gone, alive = psutil.wait_procs(children, timeout=0.5)
     assert len(alive) == 3
     host.kill()
