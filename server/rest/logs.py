@@ -19,12 +19,10 @@ from server.rest import ingest
 from server.rest.handler import InvalidBody, UnreadableBody, answer, invalid, query, services_of
 from server.rest.metrics import batch_of, run_of
 from server.rest.operations import runs as operations
-from server.rest.route import JSON, Route
+from server.rest.route import JSON, TEXT, Route
 from server.rest.structs import training
 
 T = TypeVar("T")
-
-TEXT: Final = "text/plain"
 
 
 class _ReadQuery(Struct, rename={"form": "format"}):

@@ -35,18 +35,18 @@ mutation ($input: LogsAppendInput!) { logsAppend(input: $input) { accepted curso
 async def _stream(product: Product, text: str, field: str, **variables: Any) -> AsyncIterator[dict[str, Any]]:
     results = await SCHEMA.subscribe(text, variable_values=variables, context_value=await product.context())
     try:
-        async for result in results:  # type: ignore[union-attr]  # a refused document is a test's own mistake
+        async for result in results:
             assert not result.errors, result.errors
             assert result.data is not None
             yield result.data[field]
     finally:
-        await results.aclose()  # type: ignore[union-attr]  # as above
+        await results.aclose()
 
 
 async def _refused(product: Product, text: str, **variables: Any) -> Any:
     """The domain error that an operation's first message carries."""
     results = await SCHEMA.subscribe(text, variable_values=variables, context_value=await product.context())
-    result = await anext(results)  # type: ignore[arg-type]  # as above
+    result = await anext(results)
     assert result.errors
     return result.errors[0].original_error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -10,10 +10,13 @@ from server.rest.operations.common import FILTER, PAGE, RUN_ID
 from server.rest.route import (
     JSON,
     NO_CONTENT,
+    TEXT,
+    Answer,
     Content,
     OneOf,
     Operation,
     Param,
+    Raw,
     json_answer,
     json_body,
 )
@@ -34,6 +37,8 @@ from server.rest.structs.training import (
 )
 
 _RUN = json_answer(Run, "The run as it is now.")
+_TEXT_LINES = Raw({"type": "string", "description": "One line each: time, level, message."})
+_PRINTED = Raw({"type": "string", "description": "What the script printed; every line becomes one of level `info`."})
 
 RUN_LIST = Operation(
     method="get",
@@ -201,8 +206,9 @@ LOGS_READ = Operation(
             Annotated[str, Meta(min_length=1, max_length=2_048)],
             "The `next_cursor` of the page before, or the `cursor` of an append.",
         ),
+        Param("format", Literal["text"], "`text` answers the whole log as text."),
     ),
-    answers={200: json_answer(LogList, "A page of lines.")},
+    answers={200: Answer("A page of lines, or the whole log as text.", {JSON: LogList, TEXT: _TEXT_LINES})},
 )
 
 
@@ -216,9 +222,10 @@ def _append(path: str, operation_id: str, summary: str) -> Operation:
         description=(
             "Appends one line or several, all or none; answered when they are durable. The Idempotency-Key is the batch"
             " id: the same batch again answers the first result. A pending run starts; an ended one is a conflict."
+            " A body may be sent with Content-Encoding: gzip."
         ),
         params=(RUN_ID,),
-        request=Content("One line, or several.", {JSON: OneOf((LogEntry, LogBatch))}),
+        request=Content("One line, several, or text.", {JSON: OneOf((LogEntry, LogBatch)), TEXT: _PRINTED}),
         answers={200: json_answer(LogsAccepted, "The lines are durable.")},
         errors=(409,),
         idempotent=True,
