@@ -141,19 +141,6 @@ class Runs:
         """
         scope.require(KeyScope.RUNS_WRITE)
         given_params, given_tags = list(params), list(tags)
-        token = ClientToken.of(
-            client_token,
-            "runCreate",
-            name=name,
-            experiment=experiment,
-            model_type=model_type,
-            config=config,
-            params=given_params,
-            tags=given_tags,
-            parent_id=parent_id,
-            start=start,
-            notes=notes,
-        )
         at = self._moment()
         experiment_id, experiment_name = reference(DEFAULT_NAME if experiment is None else experiment)
         new = NewRun(
@@ -168,6 +155,20 @@ class Runs:
             notes=_optional_notes(notes),
             parent_id=None if parent_id is None else ids.parse("run", parent_id, field="parent_id"),
             created_at=at.now,
+        )
+        # After the checks: what is digested is bounded by then.
+        token = ClientToken.of(
+            client_token,
+            "runCreate",
+            name=name,
+            experiment=experiment,
+            model_type=model_type,
+            config=config,
+            params=given_params,
+            tags=given_tags,
+            parent_id=parent_id,
+            start=start,
+            notes=notes,
         )
         run = await self._runs.create(scope, new, token, at)
         if run.id == new.id:

@@ -185,6 +185,8 @@ def guarded(handler: Handler, operation: Operation) -> Endpoint:
         try:
             return await handler(request)
         except DomainError as problem:
+            if problem.field == "after" and _in_url("cursor", operation):
+                problem.field = "cursor"  # what REST calls it
             return error_response(problem, request_id_of(request.scope), status=_status(problem, operation))
         except ClientDisconnect:
             return Response(status_code=499)  # nobody is there to read it; the access log shows it

@@ -14,7 +14,7 @@ from domain.access import KeyScope, Scope
 from domain.errors import BadUserInput, Conflict, DomainError, Forbidden, NotFound
 from domain.events import RunChanged
 from domain.paging import PageRequest
-from domain.runs import Run, RunsRequest, RunStatus
+from domain.runs import PurgeSweeper, Run, RunsRequest, RunStatus
 from persistence.database import Database
 from persistence.run_writes import RunWrite, open_all_for_write, open_for_write
 from tests.support.tracking import STALLED_AFTER, Tracking, with_key
@@ -166,6 +166,16 @@ async def test_bad_input_creates_nothing(tracking: Tracking, scope: Scope, field
     assert refused.value.field == field
     assert (await tracking.runs.page(scope, RunsRequest())).total_count == 0
     assert (await tracking.experiments.page(scope, PageRequest())).total_count == 0
+
+
+async def test_a_bottomless_configuration_is_refused_with_a_token_too(tracking: Tracking, scope: Scope) -> None:
+    deep: Any = {}
+    for _ in range(5_000):
+        deep = {"in": deep}
+    with pytest.raises(BadUserInput) as refused:
+        await tracking.runs.create(scope, config=deep, client_token="t")
+    assert refused.value.field == "config"
+    assert (await tracking.runs.create(scope, client_token="t")).config == {}
 
 
 async def test_parents_must_be_living_runs_of_the_workspace(tracking: Tracking, scope: Scope) -> None:
@@ -384,6 +394,19 @@ async def test_an_interrupted_purge_is_gone_for_readers_and_finished_later(track
     assert await tracking.runs.sweep_purged() == 1
     assert await tracking.database.fetchval("SELECT count(*) FROM runs") == 0
     assert await tracking.runs.sweep_purged() == 0
+
+
+async def test_the_sweeper_finishes_purges_in_the_background(tracking: Tracking, scope: Scope) -> None:
+    run = await tracking.runs.create(scope, params=[("a", 1)])
+    await tracking.database.execute(
+        "UPDATE runs SET archived_at = now(), purged_at = now() WHERE id = $1", ids.to_uuid(run.id)
+    )
+    sweeping = asyncio.create_task(PurgeSweeper(runs=tracking.runs, every=timedelta(hours=1)).run())
+    while await tracking.database.fetchval("SELECT count(*) FROM runs"):  # noqa: ASYNC110 - PostgreSQL's condition
+        await asyncio.sleep(0)
+    sweeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sweeping
 
 
 async def test_updates_follow_each_change_and_end_with_the_run(tracking: Tracking, scope: Scope) -> None:

@@ -1,0 +1,163 @@
+"""Experiments and runs over REST against a real server, with a client we did not write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from domain import ids
+from tests.support.product import Product
+
+RUNS = "/api/training/runs"
+
+
+async def ok(answer: httpx.Response, status: int = 200) -> Any:
+    assert answer.status_code == status, answer.text
+    return answer.json() if answer.content else None
+
+
+async def refused(answer: httpx.Response, status: int, code: str, field: str | None) -> str:
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert (error["code"], error["field"]) == (code, field), error
+    assert error["request_id"]
+    return str(error["message"])
+
+
+async def test_the_life_of_a_run(product: Product) -> None:
+    given = {
+        "name": "trial",
+        "experiment": "vision",
+        "model_type": "cnn",
+        "config": {"z": 1.5, "a": None},
+        "params": {"lr": 0.1, "opt": "adam"},
+        "tags": {"stage": "dev"},
+        "notes": "first",
+        "start": False,
+    }
+    run = await ok(await product.rest("POST", RUNS, json=given), 201)
+    path = f"{RUNS}/{run['id']}"
+    assert {key: run[key] for key in given if key not in ("start", "experiment")} == {
+        key: value for key, value in given.items() if key not in ("start", "experiment")
+    }
+    assert (run["status"], run["started_at"], run["metrics"], run["completed_at"]) == ("pending", None, {}, None)
+    experiment = await ok(await product.rest("GET", f"/api/experiments/{run['experiment_id']}"))
+    assert (experiment["name"], experiment["number"]) == ("vision", 1)
+    assert (await ok(await product.rest("POST", f"{path}/start")))["status"] == "running"
+    logged = await product.rest("POST", f"{path}/metrics", json={"loss": 0.5, "lr": "NaN", "step": 3})
+    await ok(logged)
+    read = await ok(await product.rest("GET", path))
+    assert read["metrics"] == {"loss": 0.5, "lr": "NaN"}
+    assert (await ok(await product.rest("POST", f"{path}/params", json={"depth": 3})))["params"]["depth"] == 3
+    await refused(await product.rest("POST", f"{path}/params", json={"depth": 4}), 409, "CONFLICT", "params")
+    tagged = await ok(await product.rest("POST", f"{path}/tags", json={"stage": None, "x": "y"}))
+    assert tagged["tags"] == {"x": "y"}
+    patched = await ok(await product.rest("PATCH", path, json={"name": "new", "notes": None}))
+    assert (patched["name"], patched["notes"], patched["model_type"]) == ("new", None, "cnn")
+    assert (await ok(await product.rest("POST", f"{path}/stop")))["stop_requested"] is True
+    failed = await ok(await product.rest("POST", f"{path}/finish", json={"status": "failed", "failure": "why"}))
+    assert (failed["status"], failed["failure"]) == ("failed", "why")
+    assert failed["completed_at"]
+    message = await refused(await product.rest("POST", f"{path}/finish"), 409, "CONFLICT", "status")
+    assert "FAILED already; it cannot become COMPLETED" in message
+    await refused(await product.rest("POST", f"{path}/metrics", json={"loss": 1}), 409, "CONFLICT", "id")
+    assert (await ok(await product.rest("POST", f"{path}/resume")))["status"] == "running"
+    assert (await ok(await product.rest("POST", f"{path}/stop", json={"force": True})))["status"] == "stopped"
+    await refused(await product.rest("POST", f"{path}/purge"), 409, "CONFLICT", "id")
+    await ok(await product.rest("DELETE", path), 204)
+    await ok(await product.rest("DELETE", path), 204)
+    assert (await ok(await product.rest("GET", path)))["archived"] is True
+    assert (await ok(await product.rest("POST", f"{path}/restore")))["archived"] is False
+    await ok(await product.rest("DELETE", path), 204)
+    await ok(await product.rest("POST", f"{path}/purge"), 204)
+    await refused(await product.rest("GET", path), 404, "NOT_FOUND", "id")
+
+
+async def test_lists(product: Product) -> None:
+    for place in range(5):
+        run = await ok(await product.rest("POST", RUNS, json={"name": f"r{place}", "params": {"n": place}}), 201)
+        if place != 2:
+            await ok(await product.rest("POST", f"{RUNS}/{run['id']}/metrics", json={"loss": place % 2}))
+    everything = {"order_by": "metrics.loss asc, params.n", "limit": 2}
+    names: list[str] = []
+    cursor = None
+    while True:
+        page = await ok(
+            await product.rest("GET", RUNS, params={**everything, **({"cursor": cursor} if cursor else {})})
+        )
+        names += [run["name"] for run in page["items"]]
+        assert page["total"] == 5
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert names == ["r4", "r0", "r3", "r1", "r2"]
+    skipped = await ok(await product.rest("GET", RUNS, params={**everything, "offset": 3}))
+    assert [run["name"] for run in skipped["items"]] == ["r1", "r2"]
+    found = await ok(
+        await product.rest(
+            "GET", RUNS, params={"filter": "params.n >= 3 and metrics.loss = 1", "experiment": "Default"}
+        )
+    )
+    assert [(run["name"], run["metrics"]) for run in found["items"]] == [("r3", {"loss": 1.0})]
+    assert (await ok(await product.rest("GET", RUNS, params={"archived": "true"})))["items"] == []
+    message = await refused(
+        await product.rest("GET", RUNS, params={"filter": "params.n >"}), 400, "BAD_USER_INPUT", "filter"
+    )
+    assert message.startswith("column 11: ")
+    for given, status, code, field in (
+        ({"cursor": "x"}, 400, "BAD_USER_INPUT", "cursor"),
+        ({"limit": "0"}, 400, "BAD_USER_INPUT", "limit"),
+        ({"offset": "-1"}, 400, "BAD_USER_INPUT", "offset"),
+        ({"page": "1"}, 400, "BAD_USER_INPUT", "page"),
+        ({"order_by": "colour"}, 400, "BAD_USER_INPUT", "order_by[0].field"),
+        ({"experiment": "nowhere"}, 404, "NOT_FOUND", "experiment"),
+    ):
+        await refused(await product.rest("GET", RUNS, params=given), status, code, field)
+
+
+async def test_idempotency_keys(product: Product) -> None:
+    headers = {"Idempotency-Key": "job-17"}
+    first = await ok(await product.rest("POST", RUNS, json={"name": "x"}, headers=headers), 201)
+    again = await ok(await product.rest("POST", RUNS, json={"name": "x"}, headers=headers), 201)
+    assert again["id"] == first["id"]
+    other = await product.rest("POST", RUNS, json={"name": "y"}, headers=headers)
+    assert other.status_code == 409
+    made = [await product.rest("POST", "/api/experiments", json={"name": "e"}, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in made] == [201, 201]
+    assert made[0].json() == made[1].json()
+    await refused(await product.rest("POST", "/api/experiments", json={"name": "e"}), 409, "CONFLICT", "name")
+    listed = await ok(await product.rest("GET", "/api/experiments", params={"filter": "name = 'e'"}))
+    assert [each["id"] for each in listed["items"]] == [made[0].json()["id"]]
+    assert listed["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "field"),
+    [
+        ({"nam": "x"}, 422, "nam"),
+        ({"name": 5}, 422, "name"),
+        ({"name": ""}, 422, "name"),
+        ({"name": " x"}, 422, "name"),
+        ({"params": {"k": [1]}}, 422, "params[...]"),
+        ({"tags": {"k": 1}}, 422, "tags[...]"),
+        ({"config": []}, 422, "config"),
+        ({"config": {"k": 2**70}}, 422, "config"),
+        ({"parent_id": "mdl_" + "0" * 32}, 422, "parent_id"),
+        ([], 422, None),
+    ],
+)
+async def test_bad_bodies_create_nothing(product: Product, given: Any, status: int, field: str | None) -> None:
+    await refused(await product.rest("POST", RUNS, json=given), status, "BAD_USER_INPUT", field)
+    assert (await ok(await product.rest("GET", RUNS)))["total"] == 0
+
+
+async def test_ids_of_other_kinds_and_unknown_runs(product: Product) -> None:
+    for verb, path in (("GET", ""), ("DELETE", ""), ("POST", "/start"), ("POST", "/stop"), ("POST", "/purge")):
+        await refused(await product.rest(verb, f"{RUNS}/{ids.new('run')}{path}"), 404, "NOT_FOUND", "id")
+        await refused(await product.rest(verb, f"{RUNS}/{ids.new('mdl')}{path}"), 400, "BAD_USER_INPUT", "id")
+    await refused(await product.rest("POST", f"{RUNS}/nonsense/params", json={"a": 1}), 400, "BAD_USER_INPUT", "id")
+    answer = await product.rest("GET", f"{RUNS}/{ids.new('run')}/finish")
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["allow"]
