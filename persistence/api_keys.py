@@ -59,10 +59,6 @@ class PostgresApiKeys:
         row = await self._database.fetchrow(f"{_RECORD} WHERE k.lookup = $1", lookup)
         return None if row is None else _read_record(row)
 
-    async def key_by_id(self, key_id: str) -> KeyRecord | None:
-        row = await self._database.fetchrow(f"{_RECORD} WHERE k.id = $1", ids.to_uuid(key_id))
-        return None if row is None else _read_record(row)
-
     async def alive_keys(self, key_ids: Sequence[str], now: datetime) -> set[str]:
         rows = await self._database.fetch(
             "SELECT k.id FROM api_keys k JOIN users u ON u.id = k.user_id"

@@ -49,7 +49,6 @@ class Authentication:
         self._now = now
         self._sessions = LiveCache(self._load_session, seconds=cache_seconds)
         self._keys = LiveCache(keys.key_by_lookup, seconds=cache_seconds)
-        self._keys_by_id = LiveCache(keys.key_by_id, seconds=cache_seconds)
 
     async def authenticate(self, authorization: str | None, session: str | None, workspace: str | None) -> Scope:
         """The scope of whoever presents these credentials.
@@ -63,22 +62,6 @@ class Authentication:
         if session is not None:
             return await self._by_access_token(session, workspace)
         raise Unauthenticated(SIGN_IN)
-
-    async def recheck(self, scope: Scope) -> None:
-        """Whether a long-lived connection may go on. Raises Unauthenticated when its session, key or user is not."""
-        principal = scope.principal
-        now = self._now()
-        account: Account | None = None
-        if principal.session_id is not None:
-            record = await self._sessions.get(principal.session_id)
-            if record is not None and record.alive(now, self._policy.idle):
-                account = record.account
-        elif principal.api_key_id is not None:
-            key = await self._keys_by_id.get(principal.api_key_id)
-            if key is not None and key.key.usable(now) and not key.account.disabled:
-                account = key.account
-        if account is None or scope.workspace_id not in account.workspaces.values():
-            raise Unauthenticated("the session or API key of this connection has ended")
 
     async def ended(self, principals: Iterable[Principal]) -> list[Principal]:
         """Those whose session or key no longer works, in at most two look-ups however many there are."""
@@ -97,7 +80,6 @@ class Authentication:
     def forget_key(self, key: ApiKey) -> None:
         """Called when a key was revoked."""
         self._keys.drop(key.lookup)
-        self._keys_by_id.drop(key.id)
 
     async def _by_header(self, authorization: str, workspace: str | None) -> Scope:
         scheme, _, credential = authorization.partition(" ")

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -51,6 +52,7 @@ WRONG_LOGIN: Final = "the e-mail address or the password is wrong"
 WRONG_REFRESH: Final = "the refresh token is not valid or its session has ended; sign in again"
 ALREADY_SET_UP: Final = "this instance is already set up; sign in instead"
 _SETUP_TOKEN_BYTES: Final = 32
+_LOGIN_ATTEMPTS: Final = 3
 
 
 class Identity:
@@ -181,21 +183,22 @@ class Identity:
         """Opens a session. Raises Unauthenticated; BadUserInput for a password nobody can have; Overloaded."""
         secret = rules.presented_password(password)
         address = rules.email_to_look_up(email)
-        found = None if address is None else await self._repository.credentials(address)
-        stored = None if found is None else found[1]
-        verdict = await self._passwords.verify(stored, secret)
-        if found is None or stored is None or verdict is Verdict.WRONG:
-            raise Unauthenticated(WRONG_LOGIN)
-        account = found[0]
-        if account.disabled:
-            raise Unauthenticated("this account is disabled; ask an administrator")
-        better = await self._passwords.hash(secret) if verdict is Verdict.OUTDATED else None
-        session = self._new_session(self._now(), client or ClientInfo())
-        if not await self._repository.open_session(account.user.id, session, stored, better):
-            raise Unauthenticated(WRONG_LOGIN)
-        user = account.user
-        signed_in = User(user.id, user.email, user.name, user.role, user.created_at, session.created_at)
-        return AuthResult(signed_in, self._first_tokens(user.id, session))
+        for _ in range(_LOGIN_ATTEMPTS):
+            found = None if address is None else await self._repository.credentials(address)
+            stored = None if found is None else found[1]
+            verdict = await self._passwords.verify(stored, secret)
+            if found is None or stored is None or verdict is Verdict.WRONG:
+                break
+            account = found[0]
+            if account.disabled:
+                raise Unauthenticated("this account is disabled; ask an administrator")
+            better = await self._passwords.hash(secret) if verdict is Verdict.OUTDATED else None
+            session = self._new_session(self._now(), client or ClientInfo())
+            if await self._repository.open_session(account.user.id, session, stored, better):
+                user = replace(account.user, last_login_at=session.created_at)
+                return AuthResult(user, self._first_tokens(user.id, session))
+            # The hash changed meanwhile: another login renewed it, or the password is another one now.
+        raise Unauthenticated(WRONG_LOGIN)
 
     async def refresh(self, refresh_token: str) -> AuthResult:
         """The next pair of tokens. The same trade within the grace answers the same refresh token again.
@@ -279,10 +282,6 @@ class Identity:
     ) -> Scope:
         """The scope of whoever presents these credentials; see `Authentication.authenticate`."""
         return await self._authentication.authenticate(authorization, session, workspace)
-
-    async def recheck(self, scope: Scope) -> None:
-        """For long-lived connections. Raises Unauthenticated once the session, key or user behind `scope` is gone."""
-        await self._authentication.recheck(scope)
 
     async def ended(self, principals: Iterable[Principal]) -> list[Principal]:
         """Those of the principals of open connections whose session or key no longer works, wherever it was ended."""
