@@ -57,8 +57,7 @@ def held(path: Path) -> Iterator[None]:
             holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
             whom = f" (process {holder})" if holder.isdigit() else ""
             raise DataDirectoryError(
-                f"another server{whom} is using the data directory {path}; "
-                "stop it, or pass another --data-dir"
+                f"another server{whom} is using the data directory {path}; stop it, or pass another --data-dir"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -55,9 +55,9 @@ class _Server(uvicorn.Server):
 def bind(host: str, port: int) -> socket.socket:
     """A socket bound to the address, not yet listening. Raises StartupError."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
     except OSError as problem:
         raise StartupError(f"cannot listen on {host}: {problem.strerror}") from None
     # asyncio switches Nagle's algorithm off only on sockets that say they are TCP.

@@ -44,17 +44,13 @@ class _Given(PydanticBaseSettingsSource):
         return dict(self._values)
 
 
-def _from_environment(
-    environ: Mapping[str, str], problems: list[str]
-) -> tuple[Nested, dict[tuple[str, str], str]]:
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> tuple[Nested, dict[tuple[str, str], str]]:
     names = _environment_names()
     values: Nested = {}
     origins: dict[tuple[str, str], str] = {}
     for name in sorted(environ):
         if name.startswith("AEGIS_"):
-            problems.append(
-                f"{name}: there is no Aegis-DB here; set AXONML_DATABASE_URL (database.url) to PostgreSQL"
-            )
+            problems.append(f"{name}: there is no Aegis-DB here; set AXONML_DATABASE_URL (database.url) to PostgreSQL")
             continue
         if name not in names:
             if name.upper().startswith(PREFIX):
@@ -67,9 +63,7 @@ def _from_environment(
             continue
         section, key = place = names[name]
         if place in origins and values[section][key] != environ[name]:
-            problems.append(
-                f"{section}.{key}: {origins[place]} and {name} contradict each other; set one of them"
-            )
+            problems.append(f"{section}.{key}: {origins[place]} and {name} contradict each other; set one of them")
             continue
         values.setdefault(section, {})[key] = environ[name]
         origins[place] = name
@@ -93,22 +87,17 @@ def _from_file(path: Path, *, required: bool, problems: list[str]) -> Nested:
     values: Nested = {}
     for section, table in document.items():
         if section == "aegis":
-            problems.append(
-                f"{path}: [aegis]: there is no Aegis-DB here; set database.url to a PostgreSQL server"
-            )
+            problems.append(f"{path}: [aegis]: there is no Aegis-DB here; set database.url to a PostgreSQL server")
         elif section not in known:
             near = get_close_matches(section, known, n=1)
-            problems.append(
-                f"{path}: unknown section [{section}]" + (f"; did you mean [{near[0]}]?" if near else "")
-            )
+            problems.append(f"{path}: unknown section [{section}]" + (f"; did you mean [{near[0]}]?" if near else ""))
         elif not isinstance(table, dict):
             problems.append(f"{path}: {section} must be a section, written [{section}]")
         else:
             for key in table.keys() - known[section]:
                 near = get_close_matches(key, known[section], n=1)
                 problems.append(
-                    f"{path}: unknown key {section}.{key}"
-                    + (f"; did you mean {section}.{near[0]}?" if near else "")
+                    f"{path}: unknown key {section}.{key}" + (f"; did you mean {section}.{near[0]}?" if near else "")
                 )
             values[section] = {key: value for key, value in table.items() if key in known[section]}
     return values
@@ -150,8 +139,7 @@ def load(
         config is None or path.resolve() == (Path(str(named)).expanduser() / CONFIG_NAME).resolve()
     ):
         problems.append(
-            f"{path}: server.data_dir cannot be set inside the data directory; "
-            "use --data-dir or AXONML_DATA_DIR"
+            f"{path}: server.data_dir cannot be set inside the data directory; use --data-dir or AXONML_DATA_DIR"
         )
     for section, table in document.items():
         for key in table:

@@ -69,9 +69,7 @@ class Supervisor:
                 await run()
                 status.last_error = "it returned"
                 log.warning("background task returned", task=status.name)
-            except (
-                Exception
-            ) as error:  # a dying task must not take the others with it; it is reported and restarted
+            except Exception as error:  # a dying task must not take the others with it; it is reported and restarted
                 status.last_error = f"{type(error).__name__}: {error}"
                 log.exception("background task died", task=status.name)
             finally:

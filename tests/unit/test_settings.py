@@ -49,9 +49,7 @@ def test_command_line_beats_environment_beats_file_beats_default(tmp_path: Path)
 def test_every_setting_has_a_long_environment_name(tmp_path: Path) -> None:
     for section, key, field in fields():
         assert field.description, f"{section}.{key} needs a description"
-    settings = load(
-        environ={"AXONML_DATA_DIR": str(tmp_path), "AXONML_SERVER__TRUSTED_HOSTS": "a.example, b.example"}
-    )
+    settings = load(environ={"AXONML_DATA_DIR": str(tmp_path), "AXONML_SERVER__TRUSTED_HOSTS": "a.example, b.example"})
     assert settings.server.trusted_hosts == ("a.example", "b.example")
 
 
@@ -113,9 +111,7 @@ def test_every_problem_is_reported_at_once() -> None:
 
 
 def test_no_problem_shows_a_value() -> None:
-    lines = problems(
-        {"JWT_SECRET": "hunter2-hunter2", "AXONML_PORT": "hunter2", "AXONML_ADMIN_PASSWORD": "hunter2"}
-    )
+    lines = problems({"JWT_SECRET": "hunter2-hunter2", "AXONML_PORT": "hunter2", "AXONML_ADMIN_PASSWORD": "hunter2"})
     assert "hunter2" not in "\n".join(lines)
 
 
