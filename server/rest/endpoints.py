@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from domain import endpoints as domain
+from domain import ids
 from domain.access import Scope
 from domain.endpoints import ConfigChanges, PredictionRequest
 from schema.scalars import write_datetime
@@ -173,8 +174,11 @@ async def _predict(request: Request) -> Response:
     by_instance = given.instances is not UNSET
     if by_instance == (given.inputs is not UNSET):
         raise InvalidBody("give either inputs or instances", field="inputs")
+    name = request.path_params["name"]
+    if ids.looks_like_id(name):
+        name = ids.parse("end", name, field="name")
     rows: Any = given.instances if by_instance else given.inputs
-    asked = PredictionRequest(request.path_params["name"], rows, by_instance, given.timeout_ms)
+    asked = PredictionRequest(name, rows, by_instance, given.timeout_ms)
     found = await services_of(request).endpoints.predict(scope_of(request), asked)
     if by_instance:
         return answer(Predictions(predictions=found.outputs))
