@@ -15,7 +15,7 @@ import os
 import sys
 from typing import Any
 
-from gql import Client, gql
+from gql import Client, GraphQLRequest
 from gql.transport.exceptions import TransportError, TransportQueryError
 from gql.transport.websockets import WebsocketsTransport
 from rich.console import Console, Group
@@ -24,7 +24,7 @@ from rich.panel import Panel
 from rich.text import Text
 from websockets.exceptions import WebSocketException
 
-SUBSCRIPTION = gql("""
+SUBSCRIPTION = """
   subscription Watch($run: ID!, $keys: [String!], $after: String) {
     runMetrics(runId: $run, keys: $keys, after: $after) {
       cursor
@@ -33,10 +33,10 @@ SUBSCRIPTION = gql("""
       series { key steps values }
     }
   }
-""")
+"""
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-WIDTH = 72
+LABELS = 52  # what a line holds besides the chart
 
 
 class Watched:
@@ -58,19 +58,19 @@ class Watched:
                 self.steps[series["key"]] = int(series["steps"][-1])
         self.status, self.cursor = delta["status"], delta["cursor"]
 
-    def chart(self) -> Group:
-        """One line of blocks per metric, newest on the right."""
+    def chart(self, width: int) -> Group:
+        """One line of at most `width` blocks per metric, newest on the right."""
         lines = [Text(f"status {self.status}", style="bold")]
         for key, values in sorted(self.values.items()):
             shown = [value for value in values if math.isfinite(value)]
-            bucket = max(1, -(-len(shown) // WIDTH))
+            bucket = max(1, -(-len(shown) // width))
             columns = [shown[start : start + bucket][-1] for start in range(0, len(shown), bucket)]
             low, high = min(columns, default=0.0), max(columns, default=0.0)
             span = (high - low) or 1.0
             drawn = "".join(BLOCKS[round((value - low) / span * (len(BLOCKS) - 1))] for value in columns)
             last = f"{values[-1]:.4g}" if values else "-"
             lines.append(
-                Text(f"{key:>10}  {drawn:<{WIDTH}}  {last}  (step {self.steps.get(key, 0)}, {len(values)} points)")
+                Text(f"{key:>10}  {drawn:<{width}}  {last}  (step {self.steps.get(key, 0)}, {len(values)} points)")
             )
         return Group(*lines)
 
@@ -78,8 +78,9 @@ class Watched:
 async def watch(url: str, key: str, run: str, keys: list[str] | None, console: Console) -> Watched:
     """Follows the run to its end, reconnecting when the connection breaks."""
     watched = Watched()
+    width = max(10, console.width - LABELS)
     socket = url.replace("http", "ws", 1).rstrip("/") + "/graphql"
-    with Live(Panel(watched.chart(), title=run), console=console, refresh_per_second=8) as live:
+    with Live(Panel(watched.chart(width), title=run), console=console, refresh_per_second=8) as live:
         while True:
             transport = WebsocketsTransport(
                 url=socket, init_payload={"Authorization": f"Bearer {key}"}, subprotocols=["graphql-transport-ws"]
@@ -87,9 +88,9 @@ async def watch(url: str, key: str, run: str, keys: list[str] | None, console: C
             try:
                 async with Client(transport=transport) as session:
                     asked = {"run": run, "keys": keys, "after": watched.cursor}
-                    async for message in session.subscribe(SUBSCRIPTION, variable_values=asked):
+                    async for message in session.subscribe(GraphQLRequest(SUBSCRIPTION, variable_values=asked)):
                         watched.take(message["runMetrics"])
-                        live.update(Panel(watched.chart(), title=run))
+                        live.update(Panel(watched.chart(width), title=run))
                 return watched
             except TransportQueryError as refusal:
                 sys.exit(f"the server refused: {refusal}")
