@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 
 from domain import ids
@@ -33,6 +34,13 @@ from tests.support.live import Process, process
 from tests.support.tracking import START, Tracking, with_key
 
 NOW = round(START.timestamp() * 1000)
+# One busy connection of the pool, now and then.
+_KILL_ONE = """
+    SELECT pg_terminate_backend(pid) FROM (
+        SELECT pid, pg_sleep(0.1) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'axonml' AND state <> 'idle' LIMIT 1
+    ) busy
+"""
 
 
 @pytest.fixture
@@ -433,3 +441,48 @@ async def test_many_followers_share_their_reads(live: Process, monkeypatch: pyte
     assert reads < 10
     for stream in streams:
         await stream.aclose()
+
+
+async def test_connections_killed_under_writers_lose_and_repeat_nothing(
+    tracking: Tracking, metrics: Metrics, database_url: str
+) -> None:
+    scope = await tracking.scope()
+    run = await tracking.runs.create(scope)
+    acknowledged = 0
+    writing = True
+
+    async def write(writer: int) -> None:
+        nonlocal acknowledged
+        for place in range(25):
+            document = decode({"loss": place, "step": writer * 1_000 + place})
+            while True:  # a client that retries under its batch id, as one does on UNAVAILABLE
+                try:
+                    await metrics.log(scope, run.id, document, batch=f"{writer}-{place}")
+                    break
+                except Unavailable:
+                    continue
+            acknowledged += 1
+
+    async def kill() -> int:
+        killer = await asyncpg.connect(database_url)
+        killed = 0
+        try:
+            while writing:
+                killed += len(await killer.fetch(_KILL_ONE))
+        finally:
+            await killer.close()
+        return killed
+
+    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+        killing = group.create_task(kill())
+        await asyncio.gather(*(write(writer) for writer in range(4)))
+        writing = False
+    assert killing.result() > 0
+    await tracking.database.close()  # the pool may still hold connections that were killed last
+    await tracking.database.open()
+    stored = [step for _, step, *_ in await _exported(metrics, scope, run.id)]
+    assert acknowledged == len(stored) == 100
+    assert sorted(stored) == sorted(writer * 1_000 + place for writer in range(4) for place in range(25))
+    rows = await tracking.database.fetch("SELECT seq FROM metric_batches ORDER BY seq")
+    assert [row["seq"] for row in rows] == list(range(1, 101))
+    assert (await _summary(metrics, scope, run.id, "loss")).count == 100
