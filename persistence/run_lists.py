@@ -129,7 +129,7 @@ async def fetch_pages(
             )
         }
     statement = _Statement(arguments)
-    keys = _keys(wanted.order, statement)
+    keys, joins = _keys(wanted.order, statement)
     after = _after(wanted, keys, statement)
     listed = "".join(f", {key.expression} AS {key.name}" for key in keys)
     ordering = ", ".join([*(key.ordering for key in keys), "created_at DESC", "id DESC"])
@@ -138,7 +138,7 @@ async def fetch_pages(
         connection,
         f"""
         SELECT p.id AS parent, {RUN_COLUMNS} {names} FROM {given} CROSS JOIN LATERAL (
-            SELECT * FROM (SELECT r.* {listed} FROM runs r WHERE {where} AND {tie}) s
+            SELECT * FROM (SELECT r.* {listed} FROM runs r {joins} WHERE {where} AND {tie}) s
             WHERE {after} ORDER BY {ordering} LIMIT {wanted.page.first + 1} OFFSET {wanted.offset}
         ) r ORDER BY {", ".join(f"r.{part}" for part in ordering.split(", "))}
         """,  # noqa: S608 - our own SQL, numbers and parameters
@@ -174,10 +174,12 @@ def _condition(scope: Scope, wanted: RunListing, at: Moment) -> tuple[str, list[
     return where, arguments
 
 
-def _keys(order: Sequence[SortKey], statement: _Statement) -> list[_Key]:
+def _keys(order: Sequence[SortKey], statement: _Statement) -> tuple[list[_Key], str]:
+    """The sort keys, and the joins that bring metrics and params to them: at most one row each."""
     texts = sum(key.types.count(str) for key in order)
     width = _MAX_SORT_TEXT // max(texts, 1)
     keys: list[_Key] = []
+    joins: list[str] = []
 
     def add(expression: str, sql_type: str, sort: SortKey) -> None:
         if sql_type == "text":
@@ -192,12 +194,13 @@ def _keys(order: Sequence[SortKey], statement: _Statement) -> list[_Key]:
             add(RUN_SEARCH.attributes[target.name], sql_type, sort)
             continue
         source = RUN_SEARCH.keyed[target.prefix]
+        row = f"j{len(joins)}"
         key = statement.parameter(target.key)
-        rows = f"FROM {source.table} x WHERE {source.owner} AND x.key = {key}::text"
-        add(f"(SELECT NULLIF(x.{source.number}, 'NaN'::float8) {rows})", "float8", sort)
+        joins.append(f"LEFT JOIN {source.table} {row} ON {row}.run_id = r.id AND {row}.key = {key}::text")
+        add(f"NULLIF({row}.{source.number}, 'NaN'::float8)", "float8", sort)
         if target.kind is KeyedKind.MIXED:
-            add(f"(SELECT x.{source.text} {rows})", "text", sort)
-    return keys
+            add(f"{row}.{source.text}", "text", sort)
+    return keys, " ".join(joins)
 
 
 def _after(wanted: RunListing, keys: Sequence[_Key], statement: _Statement) -> str:
