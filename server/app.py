@@ -25,6 +25,7 @@ from server.edge.identity import request_id_of
 from server.edge.stack import Dispatcher, edge
 from server.graphql.extensions import OnePassExecutor, extensions
 from server.graphql.view import ContextFactory, GraphQLView, Page
+from server.rest import documentation
 from server.rest.handler import starlette_routes
 from server.rest.health import routes as health_routes
 from server.rest.route import Route
@@ -93,6 +94,7 @@ def create_app(
         page=page,
     )
     rest = [*health_routes(services.version, composed.ready, connections), *composed.routes]
+    rest.append(documentation.route([route.operation for route in rest]))
     routes: list[BaseRoute] = [
         StarletteRoute("/graphql", view),
         WebSocketRoute("/graphql", view),

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Final
+from collections.abc import Iterable
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from server.rest.openapi import build
-from server.rest.operations.system import HEALTH, OPENAPI, READY
-from server.rest.route import Route
+from server.rest.operations.system import OPENAPI
+from server.rest.route import Operation, Route
 
 
-@cache
-def document() -> bytes:
-    """The OpenAPI document of everything that is served, as JSON."""
-    from server.rest.routes import ROUTES
+def route(operations: Iterable[Operation]) -> Route:
+    """`/api/openapi.json`, which describes `operations` and itself."""
+    document = orjson.dumps(build([*operations, OPENAPI]), option=orjson.OPT_INDENT_2)
 
-    return orjson.dumps(build([HEALTH, READY, *(route.operation for route in ROUTES)]), option=orjson.OPT_INDENT_2)
+    async def read(_: Request) -> Response:
+        return Response(document, media_type="application/json")
 
-
-async def _read(_: Request) -> Response:
-    return Response(document(), media_type="application/json")
-
-
-ROUTES: Final = (Route(OPENAPI, _read),)
+    return Route(OPENAPI, read)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from server.rest import documentation, endpoints, experiments, identity, logs, metrics, models, runs
+from server.rest import endpoints, experiments, identity, logs, metrics, models, runs
 from server.rest.route import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
-    *documentation.ROUTES,
     *identity.ROUTES,
     *experiments.ROUTES,
     *runs.ROUTES,
