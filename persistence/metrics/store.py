@@ -129,8 +129,7 @@ class PostgresMetrics:
         (after,) = (None,) if page.after is None else _KEYS.decode(page.after)
         rows = await self._of_runs(sql.KEYS, scope, run_ids, after, page.first + 1)
         found: dict[str, Page[MetricKey]] = {
-            run_id: Page([], [], has_next_page=False, has_previous_page=False, total=Total(0))
-            for run_id in run_ids
+            run_id: Page([], [], has_next_page=False, has_previous_page=False, total=Total(0)) for run_id in run_ids
         }
         for row in rows:
             keys = row["keys"][: page.first]
