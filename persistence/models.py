@@ -7,7 +7,7 @@ collected only under the advisory lock of its digest, which every new reference 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -23,29 +23,19 @@ from domain.models import (
     Model,
     ModelChanges,
     ModelFile,
-    ModelFormat,
     ModelVersion,
-    ModelVersionStatus,
     NewVersion,
     VersionChanges,
-    download_url,
     numbered,
 )
 from domain.paging import Keyset, Page, PageRequest
-from domain.runs import Tag
 from domain.search import Expression
-from domain.tensors import TensorSpec
 from persistence import search
 from persistence.database import Connection, Database
 from persistence.idempotency import claim
+from persistence.model_rows import MODEL, VERSION, architecture_json, model_key, read_model, read_version, tags_json
 from persistence.pages import FIRST_ARGUMENT, Listing, pages
 
-_MODEL: Final = "m.id, m.name, m.description, m.model_type, m.tags, m.owner_id, m.created_at, m.updated_at"
-_VERSION: Final = (
-    "v.id, v.model_id, m.name AS model_name, v.version, v.status, v.status_reason, v.description, v.tags, v.metrics,"
-    " v.file_name, v.file_format, v.sha256, v.size_bytes, v.parameter_count, v.inputs, v.outputs, v.run_id,"
-    " v.created_by_id, v.created_at"
-)
 _VERSIONS: Final = "model_versions v JOIN models m ON m.id = v.model_id"
 _NEWEST_MODEL: Final = (("m.created_at", "timestamptz"), ("m.id", "uuid"))
 _NEWEST_VERSION: Final = (("v.created_at", "timestamptz"), ("v.id", "uuid"))
@@ -90,7 +80,7 @@ class PostgresModels:
                         model.name,
                         model.description,
                         model.model_type,
-                        _tags_json(model.tags),
+                        tags_json(model.tags),
                         model.created_at,
                     )
         except asyncpg.UniqueViolationError as error:
@@ -102,12 +92,12 @@ class PostgresModels:
     async def update(self, scope: Scope, model_id: str, changes: ModelChanges, now: datetime) -> Model:
         values: dict[str, object] = dict(changes)
         if "tags" in changes:
-            values["tags"] = _tags_json(changes["tags"])
+            values["tags"] = tags_json(changes["tags"])
         places = [f"{column} = ${place}" for place, column in enumerate(values, start=4)]
         try:
             row = await self._database.fetchrow(
                 f"UPDATE models m SET {', '.join([*places, 'updated_at = GREATEST(updated_at, $3)'])}"  # noqa: S608 - keys of ModelChanges
-                f" WHERE m.workspace_id = $1 AND m.id = $2 RETURNING {_MODEL}",
+                f" WHERE m.workspace_id = $1 AND m.id = $2 RETURNING {MODEL}",
                 _workspace(scope),
                 ids.to_uuid(model_id),
                 now,
@@ -117,7 +107,7 @@ class PostgresModels:
             raise _name_taken(str(values.get("name"))) from error
         if row is None:
             raise NotFound("no such model", field="id")
-        return _model(row)
+        return read_model(row)
 
     async def delete(self, scope: Scope, model_id: str) -> list[str]:
         async with self._database.transaction() as tx:
@@ -139,32 +129,32 @@ class PostgresModels:
 
     async def by_ids(self, scope: Scope, model_ids: Sequence[str]) -> dict[str, Model]:
         rows = await self._database.fetch(
-            f"SELECT {_MODEL} FROM models m WHERE m.workspace_id = $1 AND m.id = ANY($2::uuid[])",  # noqa: S608
+            f"SELECT {MODEL} FROM models m WHERE m.workspace_id = $1 AND m.id = ANY($2::uuid[])",  # noqa: S608
             _workspace(scope),
             [ids.to_uuid(model_id) for model_id in model_ids],
         )
-        return {model.id: model for model in map(_model, rows)}
+        return {model.id: model for model in map(read_model, rows)}
 
     async def by_name(self, scope: Scope, name: str) -> Model | None:
         row = await self._database.fetchrow(
-            f"SELECT {_MODEL} FROM models m WHERE m.workspace_id = $1 AND m.name = $2",  # noqa: S608
+            f"SELECT {MODEL} FROM models m WHERE m.workspace_id = $1 AND m.name = $2",  # noqa: S608
             _workspace(scope),
             name,
         )
-        return None if row is None else _model(row)
+        return None if row is None else read_model(row)
 
     async def page(
         self, scope: Scope, where: Expression | None, text: str, page: PageRequest, offset: int = 0
     ) -> Page[Model]:
         condition, arguments = search.compile(where, _SEARCH, FIRST_ARGUMENT)
         listing = Listing(
-            columns=_MODEL,
+            columns=MODEL,
             source="models m",
             where=f"m.workspace_id = p.id AND {condition}",
             order=_NEWEST_MODEL,
             keyset=Keyset(("models", text), (datetime, str)),
-            item=_model,
-            key=_model_key,
+            item=read_model,
+            key=model_key,
             arguments=tuple(arguments),
         )
         workspace = _workspace(scope)
@@ -172,13 +162,13 @@ class PostgresModels:
 
     async def of_owners(self, scope: Scope, owner_ids: Sequence[str], page: PageRequest) -> dict[str, Page[Model]]:
         listing = Listing(
-            columns=_MODEL,
+            columns=MODEL,
             source="models m",
             where=f"m.owner_id = p.id AND m.workspace_id = ${FIRST_ARGUMENT}",
             order=_NEWEST_MODEL,
             keyset=Keyset(("models of owner",), (datetime, str)),
-            item=_model,
-            key=_model_key,
+            item=read_model,
+            key=model_key,
             arguments=(_workspace(scope),),
         )
         found = await pages(self._database, listing, [ids.to_uuid(owner) for owner in owner_ids], page)
@@ -212,7 +202,7 @@ class PostgresModels:
     async def update_version(self, scope: Scope, version_id: str, changes: VersionChanges) -> ModelVersion:
         values: dict[str, object] = dict(changes)
         if "tags" in changes:
-            values["tags"] = _tags_json(changes["tags"])
+            values["tags"] = tags_json(changes["tags"])
         if "metrics" in changes:
             values["metrics"] = json.dumps(changes["metrics"])
         if values:
@@ -238,7 +228,7 @@ class PostgresModels:
                 await tx.execute(
                     "UPDATE model_versions SET architecture = $2, inputs = $3, outputs = $4 WHERE id = $1",
                     ids.to_uuid(version_id),
-                    *_architecture_json(document),
+                    *architecture_json(document),
                 )
             elif parse(json.loads(row["architecture"])).digest() != document.digest():
                 raise Conflict("this version has another architecture already; it is set once", field="architecture")
@@ -271,33 +261,33 @@ class PostgresModels:
 
     async def versions_by_ids(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, ModelVersion]:
         rows = await self._database.fetch(
-            f"SELECT {_VERSION} FROM {_VERSIONS} WHERE v.workspace_id = $1 AND v.id = ANY($2::uuid[])",  # noqa: S608
+            f"SELECT {VERSION} FROM {_VERSIONS} WHERE v.workspace_id = $1 AND v.id = ANY($2::uuid[])",  # noqa: S608
             _workspace(scope),
             [ids.to_uuid(version_id) for version_id in version_ids],
         )
-        return {version.id: version for version in map(_version, rows)}
+        return {version.id: version for version in map(read_version, rows)}
 
     async def version_by_number(self, scope: Scope, model_id: str, number: int) -> ModelVersion | None:
         if not 0 < number < 2**31:
             return None
         row = await self._database.fetchrow(
-            f"SELECT {_VERSION} FROM {_VERSIONS} WHERE v.workspace_id = $1 AND v.model_id = $2 AND v.version = $3",  # noqa: S608
+            f"SELECT {VERSION} FROM {_VERSIONS} WHERE v.workspace_id = $1 AND v.model_id = $2 AND v.version = $3",  # noqa: S608
             _workspace(scope),
             ids.to_uuid(model_id),
             number,
         )
-        return None if row is None else _version(row)
+        return None if row is None else read_version(row)
 
     async def versions_of_models(
         self, scope: Scope, model_ids: Sequence[str], page: PageRequest, offset: int = 0
     ) -> dict[str, Page[ModelVersion]]:
         listing = Listing(
-            columns=_VERSION,
+            columns=VERSION,
             source=_VERSIONS,
             where=f"v.model_id = p.id AND v.workspace_id = ${FIRST_ARGUMENT}",
             order=(("v.version", "int"),),
             keyset=Keyset(("versions of model",), (int,)),
-            item=_version,
+            item=read_version,
             key=lambda row: (row["version"],),
             arguments=(_workspace(scope),),
         )
@@ -308,12 +298,12 @@ class PostgresModels:
         self, scope: Scope, run_ids: Sequence[str], page: PageRequest
     ) -> dict[str, Page[ModelVersion]]:
         listing = Listing(
-            columns=_VERSION,
+            columns=VERSION,
             source=_VERSIONS,
             where=f"v.run_id = p.id AND v.workspace_id = ${FIRST_ARGUMENT}",
             order=_NEWEST_VERSION,
             keyset=Keyset(("versions of run",), (datetime, str)),
-            item=_version,
+            item=read_version,
             key=lambda row: (row["created_at"], ids.from_uuid("ver", row["id"])),
             arguments=(_workspace(scope),),
         )
@@ -322,13 +312,13 @@ class PostgresModels:
 
     async def latest_of_models(self, scope: Scope, model_ids: Sequence[str]) -> dict[str, ModelVersion]:
         rows = await self._database.fetch(
-            f"SELECT x.* FROM unnest($2::uuid[]) p(id) CROSS JOIN LATERAL (SELECT {_VERSION} FROM {_VERSIONS}"  # noqa: S608
+            f"SELECT x.* FROM unnest($2::uuid[]) p(id) CROSS JOIN LATERAL (SELECT {VERSION} FROM {_VERSIONS}"  # noqa: S608
             " WHERE v.model_id = p.id AND v.workspace_id = $1 AND v.status = 'ready'"
             " ORDER BY v.version DESC LIMIT 1) x",
             _workspace(scope),
             [ids.to_uuid(model_id) for model_id in model_ids],
         )
-        return {version.model_id: version for version in map(_version, rows)}
+        return {version.model_id: version for version in map(read_version, rows)}
 
     async def architectures(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         rows = await self._database.fetch(
@@ -435,7 +425,7 @@ async def _insert_version(tx: Connection, scope: Scope, version: ModelVersion, n
     tensors = None
     if new.table is not None:
         tensors = json.dumps([[entry.name, entry.dtype, list(entry.shape)] for entry in new.table.tensors.values()])
-    architecture = _architecture_json(new.architecture) if new.architecture is not None else (None, None, None)
+    architecture = architecture_json(new.architecture) if new.architecture is not None else (None, None, None)
     await tx.execute(
         "INSERT INTO model_versions (id, workspace_id, model_id, version, status, status_reason, description, tags,"
         " metrics, run_id, created_by_id, created_at, file_name, file_format, sha256, size_bytes, parameter_count,"
@@ -448,7 +438,7 @@ async def _insert_version(tx: Connection, scope: Scope, version: ModelVersion, n
         version.status.value,
         version.status_reason,
         version.description,
-        _tags_json(version.tags),
+        tags_json(version.tags),
         json.dumps(version.metrics),
         None if version.run_id is None else ids.to_uuid(version.run_id),
         ids.to_uuid(version.created_by_id),
@@ -474,74 +464,3 @@ def _workspace(scope: Scope) -> UUID:
 
 def _name_taken(name: str) -> Conflict:
     return Conflict(f"a model called {name!r} exists already", field="name")
-
-
-def _tags_json(tags: Sequence[Tag]) -> str:
-    return json.dumps({tag.key: tag.value for tag in tags})
-
-
-def _architecture_json(document: Architecture) -> tuple[str, str, str]:
-    return (
-        json.dumps(document.to_json()),
-        json.dumps([spec.to_json() for spec in document.inputs]),
-        json.dumps([spec.to_json() for spec in document.outputs]),
-    )
-
-
-def _tags(stored: str) -> list[Tag]:
-    found: Mapping[str, str] = json.loads(stored)
-    return [Tag(key, found[key]) for key in sorted(found)]
-
-
-def _specs(stored: str | None) -> list[TensorSpec] | None:
-    return None if stored is None else [TensorSpec.from_json(each, field="inputs") for each in json.loads(stored)]
-
-
-def _model_key(row: asyncpg.Record) -> tuple[datetime, str]:
-    return row["created_at"], ids.from_uuid("mdl", row["id"])
-
-
-def _model(row: asyncpg.Record) -> Model:
-    return Model(
-        id=ids.from_uuid("mdl", row["id"]),
-        name=row["name"],
-        description=row["description"],
-        model_type=row["model_type"],
-        tags=_tags(row["tags"]),
-        owner_id=ids.from_uuid("usr", row["owner_id"]),
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )
-
-
-def _file(row: asyncpg.Record) -> ModelFile | None:
-    if row["sha256"] is None:
-        return None
-    return ModelFile(
-        name=row["file_name"],
-        size_bytes=row["size_bytes"],
-        sha256=row["sha256"],
-        format=ModelFormat(row["file_format"]),
-        parameter_count=row["parameter_count"],
-        download_url=download_url(ids.from_uuid("mdl", row["model_id"]), row["version"]),
-    )
-
-
-def _version(row: asyncpg.Record) -> ModelVersion:
-    return ModelVersion(
-        id=ids.from_uuid("ver", row["id"]),
-        model_id=ids.from_uuid("mdl", row["model_id"]),
-        model_name=row["model_name"],
-        version=row["version"],
-        status=ModelVersionStatus(row["status"]),
-        status_reason=row["status_reason"],
-        description=row["description"],
-        tags=_tags(row["tags"]),
-        metrics=json.loads(row["metrics"]),
-        file=_file(row),
-        inputs=_specs(row["inputs"]),
-        outputs=_specs(row["outputs"]),
-        run_id=None if row["run_id"] is None else ids.from_uuid("run", row["run_id"]),
-        created_by_id=ids.from_uuid("usr", row["created_by_id"]),
-        created_at=row["created_at"],
-    )

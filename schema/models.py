@@ -138,6 +138,11 @@ class ModelVersionIdInput:
     id: strawberry.ID
 
 
+def _given(value: Any) -> Any:
+    """The value, None when it was left out: there is nothing to keep when something is made."""
+    return None if value is strawberry.UNSET else value
+
+
 def _tags(given: Sequence[TagInput] | None) -> list[runs.Tag]:
     return [runs.Tag(tag.key, tag.value) for tag in given or ()]
 
@@ -148,10 +153,10 @@ async def _create(
     return await info.context.services.models.create(
         info.context.require_scope(),
         name=given.name,
-        description=given.description or None,
-        model_type=given.model_type or None,
-        tags=_tags(given.tags or None),
-        client_token=given.client_token or None,
+        description=_given(given.description),
+        model_type=_given(given.model_type),
+        tags=_tags(_given(given.tags)),
+        client_token=_given(given.client_token),
     )
 
 

@@ -116,7 +116,8 @@ def test_shown_names_are_never_paths(given_name: str) -> None:
 def test_metrics_keep_what_json_cannot_write() -> None:
     assert checked_metrics({"a": 1, "b": float("inf"), "c": "NaN"}) == {"a": 1, "b": "Infinity", "c": "NaN"}
     json.dumps(checked_metrics({"x": float("nan")}), allow_nan=False)
-    for bad in ([], {"a": True}, {"a": None}, {"a": {}}, {"": 1}, {"a": 2**63}, {"a": "high"}, {"a\x00": 1}):
+    wrong: list[object] = [[], {"a": True}, {"a": None}, {"a": {}}, {"": 1}, {"a": 2**63}, {"a": "high"}, {"a\x00": 1}]
+    for bad in wrong:
         with pytest.raises(BadUserInput):
             checked_metrics(bad)
 
