@@ -13,7 +13,7 @@ from server.edge.identity import request_id_of
 from server.edge.replies import header, refuse
 from server.settings import LimitsSettings, StorageSettings
 
-_INGEST: Final = re.compile(r"/api/training/runs/[^/]+/(?:metrics|logs|params|tags)")
+_INGEST: Final = re.compile(r"/api/training/runs/[^/]+/(?:metrics|logs?|params|tags)")
 _UPLOAD: Final = re.compile(r"/api/models/[^/]+/versions(?:/[^/]+/content)?")
 _PREDICT: Final = re.compile(r"/api/inference/predict/[^/]+")
 _DRAINED: Final = 64 * 1024 * 1024
