@@ -136,8 +136,8 @@ class PostgresExperiments:
     async def _save(self, tx: Connection, new: Experiment) -> None:
         try:
             await tx.execute(
-                "UPDATE experiments SET name = $2::text, living_name = CASE WHEN $5::timestamptz IS NULL THEN $2::text END,"
-                " description = $3, updated_at = $4, archived_at = $5 WHERE id = $1",
+                "UPDATE experiments SET name = $2::text, description = $3, updated_at = $4, archived_at = $5,"
+                " living_name = CASE WHEN $5::timestamptz IS NULL THEN $2::text END WHERE id = $1",
                 ids.to_uuid(new.id),
                 new.name,
                 new.description,
