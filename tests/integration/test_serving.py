@@ -249,11 +249,13 @@ class Load:
                 self._progress.set()
             except Exception as error:  # noqa: BLE001 - the test wants to see every one
                 self.errors.append(error)
+                self._progress.set()
+                return  # refused at once, a caller that went on would never let the loop run
 
     async def more(self, count: int) -> None:
         target = len(self.answers) + count
         async with asyncio.timeout(60):
-            while len(self.answers) < target:
+            while len(self.answers) < target and not self.errors:
                 self._progress.clear()
                 await self._progress.wait()
 
