@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
@@ -36,6 +37,8 @@ from server.rest.structs.models import (
     TensorSpec,
 )
 
+MAX_RANGES: Final = 16
+_RANGE: Final = re.compile(r"(?=[0-9-]{2,40}$)([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 _DOWNLOAD_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
@@ -244,7 +247,26 @@ async def _download(request: Request) -> Response:
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if etag in known or "*" in known:
         return Response(status_code=304, headers=headers)
+    if not _satisfiable(request, file.size_bytes):
+        problem = BadUserInput(f"the range lies outside the file of {file.size_bytes} bytes", field="Range")
+        extent = {"Content-Range": f"bytes */{file.size_bytes}"}
+        return error_response(problem, request_id_of(request.scope), status=416, headers=extent)
     return FileResponse(path, headers=headers, media_type=BYTES, filename=file.name)
+
+
+def _satisfiable(request: Request, size: int) -> bool:
+    """Whether the file has the bytes asked for. A range that is malformed, or of many parts, counts as none."""
+    given = request.headers.get("range")
+    if given is None:
+        return True
+    parts = [part.strip() for part in given.removeprefix("bytes=").split(",", MAX_RANGES)]
+    found = [_RANGE.fullmatch(part) for part in parts]
+    if given.startswith("bytes=") and len(parts) <= MAX_RANGES and all(found):
+        bounds = [(int(part[1] or 0), part[2]) for part in found if part is not None]
+        if all(not end or start <= int(end) for start, end in bounds):
+            return all(start < size for start, _ in bounds)
+    request.scope["headers"] = [header for header in request.scope["headers"] if header[0].lower() != b"range"]
+    return True
 
 
 async def _architecture(request: Request) -> Response:

@@ -73,9 +73,10 @@ ENDPOINT_DELETE = Operation(
     operation_id="endpointDelete",
     tag="inference",
     summary="Delete an endpoint",
-    description="Stops the endpoint, finishing what it accepted, and deletes it. Its versions stay.",
+    description="Deletes an endpoint that is stopped or failed; one that runs is a conflict. Its versions stay.",
     params=(ENDPOINT,),
     answers=NO_CONTENT,
+    errors=(409,),
 )
 ENDPOINT_START = Operation(
     method="post",

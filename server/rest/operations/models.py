@@ -148,6 +148,8 @@ VERSION_DOWNLOAD = Operation(
             {BYTES: BINARY},
             {"ETag": "The SHA-256 of the file, quoted.", "Content-Disposition": "The file's name, as an attachment."},
         ),
+        206: Answer("The range asked for.", {BYTES: BINARY}, {"Content-Range": "Which bytes."}),
+        304: Answer("The caller's copy is current."),
     },
     errors=(409,),
 )
