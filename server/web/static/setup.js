@@ -4,6 +4,9 @@ import { authenticate, submits } from "/assets/session.js";
 const token = location.hash.slice(1);
 const form = document.querySelector("form");
 
+// The right link opened in this very tab changes nothing but the fragment, for which browsers load nothing.
+addEventListener("hashchange", () => location.reload());
+
 if (token === "") {
   form.querySelector("[role=alert]").textContent = "Open the setup link exactly as the server printed it.";
   form.querySelector("button").disabled = true;
