@@ -10,7 +10,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from domain import ids
 from domain.errors import BadUserInput
 from domain.runs import RUN_VOCABULARY
 from domain.search import (
@@ -34,7 +33,8 @@ from domain.search import (
 )
 from domain.search.regex import PatternError, translate
 
-RUN = ids.new("run")
+MODEL = "mdl_" + "0123456789abcdef" * 2
+RUN = "run_" + "0123456789abcdef" * 2
 
 
 def read(text: str) -> Expression | None:
@@ -187,7 +187,7 @@ def test_mentions_sees_every_depth() -> None:
         ("name matches 'a(b'", 16, "never closed"),
         ("name matches '(?=a)'", 15, "(?"),
         ("id = 'run_x'", 6, "32 hexadecimal"),
-        (f"id = '{ids.new('mdl')}'", 6, "a model"),
+        (f"id = '{MODEL}'", 6, "a model"),
         ("(name = 'x'", 12, "column 1"),
         ("name = 'x')", 11, "and, or or the end"),
         ("name = 'x' name = 'y'", 12, "and, or or the end"),
