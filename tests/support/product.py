@@ -123,15 +123,17 @@ async def running(dsn: str, *, settings: Settings | None = None) -> AsyncIterato
                 server = _Server(config)
                 serve = asyncio.create_task(server.serve(sockets=[bound]))
                 url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-                async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
-                    product = Product(url, data, composed.services, connections, http=http)
-                    await _sign_in(product)
-                    yield product
-                connections.stopping.set()
-                await connections.stop()
-                server.should_exit = True
-                await serve
-                await supervisor.close()
+                try:
+                    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
+                        product = Product(url, data, composed.services, connections, http=http)
+                        await _sign_in(product)
+                        yield product
+                finally:
+                    connections.stopping.set()
+                    await connections.stop()
+                    server.should_exit = True
+                    await serve
+                    await supervisor.close()
     finally:
         bound.close()
         shutil.rmtree(data, ignore_errors=True)
