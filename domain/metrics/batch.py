@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.errors import BadUserInput, PayloadTooLarge
+from domain.idempotency import checked_token
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 MAX_POINTS: Final = 100_000
 MAX_KEYS: Final = 10_000
-MAX_BATCH_ID: Final = 128
 MIN_STEP: Final = -(2**63)
 MAX_STEP: Final = 2**63 - 1
 # The years 1 to 9999: what PostgreSQL, Python and JavaScript all can show.
@@ -31,10 +31,8 @@ NO_TIMESTAMP: Final = -(2**63)
 
 
 def batch_id(text: str, *, field: str = "batch_id") -> str:
-    """1 to 128 printable ASCII characters. Raises BadUserInput."""
-    if not 1 <= len(text) <= MAX_BATCH_ID or not all(" " < character <= "~" for character in text):
-        raise BadUserInput(f"expected 1 to {MAX_BATCH_ID} printable ASCII characters without spaces", field=field)
-    return text
+    """A client's name for a batch: the rule of client tokens. Raises BadUserInput."""
+    return checked_token(text, field=field)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

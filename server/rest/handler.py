@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from domain.errors import BadUserInput, DomainError, UnsupportedMediaType
+from domain.idempotency import checked_token
 from server.edge.identity import request_id_of
 from server.rest.errors import error_response, report
 from server.rest.route import JSON, Handler, Operation, Route
@@ -28,7 +29,6 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 _PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<place>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]*)`")
-_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", re.ASCII)
 _encoder: Final = msgspec.json.Encoder()
 _decoders: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
 
@@ -121,16 +121,13 @@ def no_content() -> Response:
 
 
 def idempotency_key(request: Request) -> str | None:
-    """The Idempotency-Key header; raises BadUserInput when it is not 1 to 255 printable ASCII characters."""
+    """The Idempotency-Key header. Raises BadUserInput when it comes twice or is no token (`checked_token`)."""
     values = request.headers.getlist("idempotency-key")
     if not values:
         return None
-    key = values[0].strip()
-    if len(values) > 1 or _IDEMPOTENCY_KEY.fullmatch(key) is None:
-        raise BadUserInput(
-            "expected one Idempotency-Key of 1 to 255 printable ASCII characters", field="Idempotency-Key"
-        )
-    return key
+    if len(values) > 1:
+        raise BadUserInput("this header may be given only once", field="Idempotency-Key")
+    return checked_token(values[0].strip(), field="Idempotency-Key")
 
 
 def query(request: Request, form: type[T]) -> T:

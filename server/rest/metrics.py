@@ -22,7 +22,6 @@ from domain.metrics import (
     MetricSeries,
     SeriesAxis,
     SeriesRequest,
-    batch_id,
     decode,
     decode_lines,
 )
@@ -57,8 +56,7 @@ def run_of(request: Request) -> str:
 
 def batch_of(request: Request) -> str | None:
     """The batch id: the Idempotency-Key. Raises BadUserInput naming that header."""
-    key = idempotency_key(request)
-    return None if key is None else batch_id(key, field="Idempotency-Key")
+    return idempotency_key(request)
 
 
 async def _log(request: Request) -> Response:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from domain.idempotency import MAX_TOKEN
 from server.rest.route import Answer, Content, OneOf, Operation, Param, Raw, TypeForm
 from server.rest.structs.common import Error
 
@@ -86,9 +87,9 @@ _SHARED_PARAMS: Final[Mapping[str, Param]] = {
     ),
     "IdempotencyKey": Param(
         "Idempotency-Key",
-        Annotated[str, Meta(min_length=1, max_length=255)],
-        "A token of the caller's choice. The same token with the same input answers the first result again; with"
-        " other input it is a conflict.",
+        Annotated[str, Meta(min_length=1, max_length=MAX_TOKEN, pattern="^[!-~]+$")],
+        f"A token of the caller's choice: 1 to {MAX_TOKEN} printable ASCII characters without spaces. The same token"
+        " with the same input answers the first result again; with other input it is a conflict.",
         "header",
     ),
 }
