@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 MAX_INFLATED: Final = 64 * 1024 * 1024
 MAX_RATIO: Final = 200
+MAX_MEMBERS: Final = 1_000
+"""gzip members of one body: each costs a state of its own, and twenty bytes are one."""
+
 _ALWAYS_ALLOWED: Final = 1024 * 1024
 _PIECE: Final = 256 * 1024
 _HEAVY: Final = 64 * 1024
@@ -64,23 +67,43 @@ def inflated(body: bytes) -> bytes:
     """The content of a gzip body of one or more members. Raises UnreadableBody, PayloadTooLarge."""
     limit = min(MAX_INFLATED, max(_ALWAYS_ALLOWED, MAX_RATIO * len(body)))
     pieces: list[bytes] = []
-    size = 0
-    while body:
-        member = zlib.decompressobj(_GZIP_WINDOW)
-        try:
-            while not member.eof:
-                piece = member.decompress(body, _PIECE)
-                body = member.unconsumed_tail
-                if not piece and not body and not member.eof:
-                    raise UnreadableBody("the gzip body is cut off")
-                size += len(piece)
-                if size > limit:
-                    raise PayloadTooLarge(f"the body inflates beyond {limit} bytes")
-                pieces.append(piece)
-        except zlib.error:
-            raise UnreadableBody("the body is not valid gzip") from None
-        body = member.unused_data
+    size = members = 0
+    for piece, begins in _inflating(memoryview(body)):
+        size += len(piece)
+        members += begins
+        if size > limit:
+            raise PayloadTooLarge(f"the body inflates beyond {limit} bytes")
+        if members > MAX_MEMBERS:
+            raise PayloadTooLarge(f"the gzip body has more than {MAX_MEMBERS} members")
+        pieces.append(piece)
     return b"".join(pieces)
+
+
+def _inflating(body: memoryview) -> Iterator[tuple[bytes, bool]]:
+    """The content piece by piece, and whether a member begins with it.
+
+    The body is handed over in slices: what zlib leaves of its input it copies, at the end of every member.
+    """
+    member = None
+    place = 0
+    rest: bytes | memoryview = b""
+    try:
+        while rest or place < len(body):
+            if not rest:
+                rest, place = body[place : place + _PIECE], place + _PIECE
+            begins = member is None or member.eof
+            if member is None or begins:
+                member = zlib.decompressobj(_GZIP_WINDOW)
+            piece = member.decompress(rest, _PIECE)
+            rest = member.unused_data if member.eof else member.unconsumed_tail
+            yield piece, begins
+        while member is not None and not member.eof:
+            piece = member.decompress(b"", _PIECE)
+            if not piece:
+                raise UnreadableBody("the gzip body is cut off")
+            yield piece, False
+    except zlib.error:
+        raise UnreadableBody("the body is not valid gzip") from None
 
 
 def parse(text: bytes, *, where: str = "the body") -> Any:
