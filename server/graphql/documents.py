@@ -23,14 +23,21 @@ from graphql import (
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
-from domain.errors import DomainError
+from domain.errors import DomainError, QueryTooComplex
 from server.graphql.limits import Measure, Meter, check
 from server.settings import LimitsSettings
 
 TEXT_BUDGET: Final = 256 * 1024
 LONGEST_KEPT: Final = 16 * 1024
+LONGEST: Final = 256 * 1024
+"""Characters of a document. One token can be a comment or a string of megabytes, and each character is read in Python;
+data belongs into variables."""
+
+LONGEST_ANONYMOUS: Final = 8 * 1024
+"""The same for callers who have not signed in: enough for every operation that is public."""
 # What Strawberry itself validates with.
 RULES: Final = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+_UNREAD: Final = parse("{ __typename }")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +78,18 @@ class Documents:
     def get(self, schema: GraphQLSchema, text: str, *, explorer: bool) -> KnownDocument:
         """The document of `text`. `explorer` says whether the caller may be helped with suggestions.
 
-        Raises GraphQLError when it does not parse.
+        What is longer than this caller may send is not read at all: its `refusal` says so. Raises GraphQLError when
+        it does not parse.
         """
+        longest = LONGEST if explorer else LONGEST_ANONYMOUS
+        if len(text) > longest:
+            return KnownDocument(
+                _UNREAD,
+                {},
+                refusal=QueryTooComplex(
+                    f"the document has {len(text)} characters; at most {longest} are allowed: send data in variables"
+                ),
+            )
         key = (text, explorer)
         known = self._known.get(key)
         if known is not None:
