@@ -10,6 +10,7 @@ import strawberry
 from strawberry import Maybe
 
 from domain import runs
+from domain.errors import BadUserInput
 from domain.metrics import SeriesAxis
 from domain.patch import KEEP
 from domain.runs import RunStatus
@@ -35,7 +36,7 @@ strawberry.enum(RunStatus)
 @strawberry.type
 class Param:
     key: str
-    value: JSON
+    value: JSON | None
     text: str
 
 
@@ -115,7 +116,7 @@ class Run(Node):
 @strawberry.input
 class ParamInput:
     key: str
-    value: JSON
+    value: JSON | None = strawberry.UNSET
 
 
 @strawberry.input
@@ -208,6 +209,16 @@ async def _runs(
     return await resolve.runs(info, wanted)
 
 
+def _params(given: list[ParamInput]) -> list[tuple[str, Any]]:
+    """GraphQL cannot say "required, and may be null", so what was left out is refused here."""
+    for place, param in enumerate(given):
+        if param.value is strawberry.UNSET:
+            raise BadUserInput(
+                "expected a value; a param without one is written as null", field=f"params[{place}].value"
+            )
+    return [(param.key, param.value) for param in given]
+
+
 async def _create(
     info: strawberry.Info[Context, None], given: Annotated[RunCreateInput, strawberry.argument(name="input")]
 ) -> Any:
@@ -218,7 +229,7 @@ async def _create(
         experiment=given.experiment,
         model_type=given.model_type,
         config=given.config,
-        params=[(param.key, param.value) for param in given.params or []],
+        params=_params(given.params or []),
         tags=[(tag.key, tag.value) for tag in given.tags or []],
         parent_id=None if given.parent_id is None else str(given.parent_id),
         start=given.start,
@@ -279,7 +290,7 @@ async def _log_params(
     info: strawberry.Info[Context, None], given: Annotated[ParamsLogInput, strawberry.argument(name="input")]
 ) -> Any:
     return await info.context.services.runs.log_params(
-        info.context.require_scope(), str(given.run_id), [(param.key, param.value) for param in given.params]
+        info.context.require_scope(), str(given.run_id), _params(given.params)
     )
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-_PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<place>[^`]*)`)?$", re.DOTALL)
+_PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at (?:`key` in )?`(?P<place>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]*)`")
 _encoder: Final = msgspec.json.Encoder()

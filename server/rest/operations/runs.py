@@ -173,7 +173,10 @@ PARAMS_LOG = Operation(
     operation_id="paramsLog",
     tag="runs",
     summary="Log parameters",
-    description="Sets hyperparameters of the run, all or none.",
+    description=(
+        "Writes hyperparameters of the run, all or none. A parameter is written once: the same value again changes"
+        " nothing, another value is a conflict."
+    ),
     params=(RUN_ID,),
     request=json_body(ParamsBody, "Parameters by key."),
     answers={200: _RUN},

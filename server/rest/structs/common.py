@@ -49,8 +49,8 @@ BigInt = int | Annotated[str, Meta(pattern=r"^-?[0-9]{1,19}$")]
 FloatValue = float | Literal["NaN", "Infinity", "-Infinity"]
 """A double: a JSON number, or the name of the value that JSON cannot write."""
 
-Scalar = str | int | float | bool | None
-"""The value of a hyperparameter."""
+ParamValue = Annotated[Any, Meta(description="A string, number, boolean, null, or a small list or object of them.")]
+"""The value of a hyperparameter; `domain.runs.make_params` says what small is."""
 
 JsonObject = dict[str, Any]
 """Any JSON object."""

@@ -16,9 +16,9 @@ from server.rest.structs.common import (
     Key,
     NextCursor,
     Notes,
+    ParamValue,
     Reference,
     RequestBody,
-    Scalar,
     Tags,
     Title,
     Total,
@@ -92,7 +92,7 @@ class Run(AnswerBody, kw_only=True):
     archived: Annotated[bool, Meta(description="Whether it was deleted (and can be restored or purged).")]
     model_type: Annotated[str | None, Meta(description="Kind of model being trained, such as `resnet`.")]
     config: Annotated[JsonObject, Meta(description="Free configuration given by the script.")]
-    params: Annotated[dict[str, Scalar], Meta(description="Hyperparameters by key.")]
+    params: Annotated[dict[str, ParamValue], Meta(description="Hyperparameters by key.")]
     tags: Annotated[dict[str, str], Meta(description="Tags by key.")]
     notes: Annotated[str | None, Meta(description="Free text (Markdown).")]
     experiment_id: Annotated[str, Meta(description="The experiment it belongs to (`exp_…`).")]
@@ -127,7 +127,7 @@ class RunCreate(RequestBody, kw_only=True):
     config: Annotated[JsonObject, Meta(description="Free configuration; at most 256 KiB.")] = field(
         default_factory=dict
     )
-    params: Annotated[dict[Key, Scalar], Meta(description="Hyperparameters by key.")] = field(default_factory=dict)
+    params: Annotated[dict[Key, ParamValue], Meta(description="Hyperparameters by key.")] = field(default_factory=dict)
     tags: Annotated[Tags, Meta(description="Tags by key.")] = field(default_factory=dict)
     notes: Annotated[Notes | None, Meta(description="Free text (Markdown).")] = None
     parent_id: Annotated[Reference | None, Meta(description="The run to nest it in.")] = None
@@ -157,8 +157,8 @@ class RunStop(RequestBody, kw_only=True):
 
 
 ParamsBody = Annotated[
-    dict[Key, Scalar],
-    Meta(min_length=1, max_length=1_000, description="Parameter key to value. A key that exists is replaced."),
+    dict[Key, ParamValue],
+    Meta(min_length=1, max_length=1_000, description="Parameter key to value."),
 ]
 TagsBody = Annotated[
     dict[Key, Annotated[str, Meta(max_length=5_000)] | None],
