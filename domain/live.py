@@ -1,15 +1,50 @@
-"""What live streams share: one read for all readers that stand at the same place.
+"""What live streams share: one read for all readers that stand at the same place, and patience with the database.
 
-A thousand subscribers of one run wake together and ask the same question; the first of them asks it for all.
+A thousand subscribers of one run wake together and ask the same question; the first of them asks it for all. When
+the database is away for a moment, a stream that has begun waits for it: that costs its readers time and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from domain.errors import DeadlineExceeded, Overloaded, Unavailable
+from domain.events import Watch
 
 V = TypeVar("V")
+
+PATIENCE_SECONDS: Final = 120.0
+_FIRST_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 5.0
+_PASSING: Final = (Unavailable, Overloaded, DeadlineExceeded)
+
+
+async def patiently(
+    watch: Watch, read: Callable[[], Awaitable[V | None]], *, patience: float = PATIENCE_SECONDS
+) -> V | None:
+    """The answer of `read`, tried again while the database is away; None, too, when the process is stopping.
+
+    Raises Unavailable, Overloaded or DeadlineExceeded once it has been away for `patience` seconds.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return await read()
+        except _PASSING:
+            if loop.time() + pause > until:
+                raise
+        try:
+            async with asyncio.timeout(pause):
+                while await watch.changed():  # whatever happened will be in the answer
+                    pass
+        except TimeoutError:
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        else:
+            return None
 
 
 class SharedReads(Generic[V]):

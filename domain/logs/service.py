@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final, Protocol
 
 from domain import ids
@@ -13,7 +14,7 @@ from domain.access import KeyScope, Scope
 from domain.clock import Clock
 from domain.errors import BadUserInput, NotFound
 from domain.events import EventBus, LiveHub, LogsAppended, RunChanged
-from domain.live import SharedReads
+from domain.live import SharedReads, patiently
 from domain.logs.lines import LogDraft, LogLine
 from domain.logs.requests import LogLevel, LogsRequest
 from domain.metrics import batch_id, read_cursor, write_cursor
@@ -142,8 +143,8 @@ class Logs:
         told: RunStatus | None = None
         async with self._hub.watch(run_id, LogsAppended, RunChanged) as watch:
             while True:
-                key = (scope.workspace_id, run_id, seq)
-                found = await self._deltas.read(key, lambda place=seq: self._store.since(scope, run_id, place))  # type: ignore[misc]  # the place is bound
+                read = partial(self._since, scope, run_id, seq)
+                found = await (read() if told is None else patiently(watch, read))
                 if found is None:
                     if told is None:
                         raise NotFound("there is no such run", field="run_id")
@@ -159,6 +160,10 @@ class Logs:
                     continue
                 if found.status in ENDED or not await watch.changed():
                     return
+
+    async def _since(self, scope: Scope, run_id: str, seq: int) -> LinesSince | None:
+        key = (scope.workspace_id, run_id, seq)
+        return await self._deltas.read(key, lambda: self._store.since(scope, run_id, seq))
 
     async def _visible(self, scope: Scope, run_id: str, *, field: str) -> str:
         scope.require(KeyScope.RUNS_READ)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from domain.errors import BadUserInput, NotFound
 from domain.events import LiveHub, MetricsAppended, RunChanged
+from domain.live import patiently
 from domain.metrics.batch import MAX_KEYS
 from domain.metrics.cursor import write_cursor
 from domain.metrics.ports import MetricsSince, RunSeries
@@ -44,12 +46,13 @@ async def follow(
 ) -> AsyncGenerator[MetricDelta, None]:
     """Deltas after place `seq`; the first one comes at once. Ends with the run, or when the process stops.
 
-    Raises NotFound for a run that is not there, BadUserInput for a place ahead of the run.
+    Raises NotFound for a run that is not there, BadUserInput for a place ahead of the run. A database that goes away
+    once the stream has begun is waited for.
     """
     told: tuple[RunStatus, bool] | None = None
     async with hub.watch(run_id, MetricsAppended, RunChanged) as watch:
         while True:
-            found = await since(seq)
+            found = await (since(seq) if told is None else patiently(watch, partial(since, seq)))
             if found is None:
                 if told is None:
                     raise NotFound("there is no such run", field="run_id")
@@ -58,7 +61,9 @@ async def follow(
                 raise BadUserInput("the cursor lies ahead of the run", field="after")
             seq, series, reset = found.seq, _exact(found, request), False
             if series is None:
-                drawn = await draw(replace(request, first=MAX_KEYS))
+                drawn = await patiently(watch, partial(draw, replace(request, first=MAX_KEYS)))
+                if drawn is None:
+                    return
                 seq, series, reset = drawn.seq, drawn.series, True
             state = (found.status, found.stop_requested)
             if series or state != told:

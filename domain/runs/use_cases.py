@@ -19,7 +19,7 @@ from domain.errors import BadUserInput, Conflict, NotFound
 from domain.events import EventBus, LiveHub, RunChanged
 from domain.experiments import DEFAULT_NAME, ExperimentRepository, reference
 from domain.idempotency import ClientToken
-from domain.live import SharedReads
+from domain.live import SharedReads, patiently
 from domain.paging import Page, PageRequest
 from domain.patch import KEEP, Keep
 from domain.runs import entity, values
@@ -324,7 +324,7 @@ class Runs:
                             return
                 except TimeoutError:
                     pass  # it may have become stalled: look again
-                newer = await self._reads.read((scope.workspace_id, canonical), lambda: self.find(scope, canonical))
+                newer = await patiently(watch, lambda: self._shared(scope, canonical))
                 if newer is None:
                     return
                 changed = _told(newer) != _told(run)
@@ -333,6 +333,9 @@ class Runs:
                     yield run
 
     # --- parts -----------------------------------------------------------------------------------------
+
+    async def _shared(self, scope: Scope, run_id: str) -> Run | None:
+        return await self._reads.read((scope.workspace_id, run_id), lambda: self.find(scope, run_id))
 
     async def _pages(self, scope: Scope, parents: RunParents, request: RunsRequest) -> dict[str, Page[Run]]:
         scope.require(KeyScope.RUNS_READ)
