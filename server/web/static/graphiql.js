@@ -27,7 +27,7 @@ const socket = graphqlWs.createClient({
 
 const fetcher = GraphiQL.createFetcher({ url: address.href, fetch: authorizedFetch, wsClient: socket });
 
-const WELCOME = `# Everything in one graph. Press the button, or Ctrl-Enter, to run the operation under the cursor.
+const WELCOME = `# Ctrl-Enter runs the operation at the cursor.
 query Newest {
   serverInfo { name version }
   runs(first: 5) {
@@ -36,15 +36,14 @@ query Newest {
       id
       name
       status
-      metrics(keys: ["loss"]) { key last lastStep }
+      metrics(keys: ["loss"]) { last lastStep }
     }
   }
 }
 
-# Live: put the id of a run into the variables, {"run": "run_…"}.
+# Live. Variables: {"run": "run_…"}
 subscription Watch($run: ID!) {
   runMetrics(runId: $run) {
-    cursor
     status
     series { key steps values }
   }
