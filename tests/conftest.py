@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from persistence.database import Database
 from tests.support.clusters import Cluster, Clusters, begin_run, end_run
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from tests.support.product import Product
 
 RELEASES = ("18", "16", "machine")
+# A busy machine is no defect: how long one example takes is not judged.
+hypothesis_settings.register_profile("axonml", deadline=None)
+hypothesis_settings.load_profile("axonml")
+
 _clusters = pytest.StashKey[Clusters]()
 
 
