@@ -26,6 +26,7 @@ from domain.errors import DomainError
 from server import lock, logs
 from server.edge.connections import LiveConnections
 from server.logs import get_logger
+from server.protocol import BoundedHttp
 from server.settings import Settings
 from server.supervision import Supervisor
 
@@ -174,7 +175,7 @@ class Host:
             app = await self._application(stack, data, dsn, supervisor)
             config = uvicorn.Config(
                 app,
-                http="httptools",
+                http=BoundedHttp,
                 ws="websockets-sansio",
                 lifespan="off",
                 log_config=None,

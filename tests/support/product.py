@@ -23,6 +23,7 @@ from server.compose import compose
 from server.control import LocalControl
 from server.edge.connections import LiveConnections
 from server.process import _Server, bind
+from server.protocol import BoundedHttp
 from server.settings import ServerSettings, Settings
 from server.supervision import Supervisor
 from server.web.pages import graphiql
@@ -118,7 +119,12 @@ async def running(dsn: str, *, settings: Settings | None = None) -> AsyncIterato
             async with composing as composed:
                 app = create_app(settings, composed, connections, pages=pages(), page=graphiql)
                 config = uvicorn.Config(
-                    app, ws="websockets-sansio", lifespan="off", log_config=None, timeout_graceful_shutdown=5
+                    app,
+                    http=BoundedHttp,
+                    ws="websockets-sansio",
+                    lifespan="off",
+                    log_config=None,
+                    timeout_graceful_shutdown=5,
                 )
                 server = _Server(config)
                 serve = asyncio.create_task(server.serve(sockets=[bound]))
