@@ -20,9 +20,9 @@ from graphql import (
     InlineFragmentNode,
     IntValueNode,
     ListValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
-    StringValueNode,
     ValueNode,
     VariableNode,
     get_named_type,
@@ -104,11 +104,27 @@ def _length(node: ValueNode | None, variables: Variables, default: int) -> int:
     return default if node is None else 1
 
 
+def _given(node: ValueNode | None, variables: Variables) -> Any:
+    """A JSON argument as lists and mappings, as deep as rows are counted; what lies below does not matter."""
+    match node:
+        case VariableNode():
+            return variables.get(node.name.value)
+        case ObjectValueNode():
+            return {member.name.value: _listed(member.value, variables) for member in node.fields}
+    return _listed(node, variables)
+
+
+def _listed(node: ValueNode | None, variables: Variables) -> Any:
+    if isinstance(node, VariableNode):
+        return variables.get(node.name.value)
+    return node.values if isinstance(node, ListValueNode) else None
+
+
 def _rows(value: Any) -> int:
     """Rows of a prediction's inputs: a list of rows, or a mapping of input names to such lists."""
     if isinstance(value, dict):
-        return max((len(rows) for rows in value.values() if isinstance(rows, list)), default=1)
-    return len(value) if isinstance(value, list) else 1
+        return max((len(rows) for rows in value.values() if isinstance(rows, list | tuple)), default=1)
+    return len(value) if isinstance(value, list | tuple) else 1
 
 
 def _default(definition: GraphQLField | None, name: str, fallback: int) -> int:
@@ -280,11 +296,7 @@ class Meter:
             )
         if name == "predict":
             inputs = arguments.get("inputs")
-            if isinstance(inputs, VariableNode):
-                return lambda variables: _rows(variables.get(inputs.name.value))
-            if isinstance(inputs, StringValueNode):
-                return None
-            return lambda variables: _length(inputs, variables, 1)
+            return lambda variables: _rows(_given(inputs, variables))
         return None
 
 
