@@ -182,7 +182,7 @@ async def _apply(tx: Connection, before: Endpoint, transition: Transition, most:
     if after is before:
         return before
     if after.pending is not None:
-        await _hold_version(tx, after.pending.version_id)
+        await _hold_version(tx, after.workspace_id, after.pending.version_id)
     await tx.execute(
         "UPDATE endpoints SET status = $2, status_reason = $3, replicas = $4, config = $5, port = $6, host = $7,"
         " generation = $8, pending = $9, updated_at = GREATEST(updated_at, $10) WHERE id = $1",
@@ -225,24 +225,26 @@ async def _insert(tx: Connection, scope: Scope, endpoint: Endpoint) -> bool:
     return made is not None
 
 
-async def _hold_version(tx: Connection, version_id: str) -> None:
-    """Keeps a version from being deleted until the commit."""
-    held = await tx.fetchval("SELECT 1 FROM model_versions WHERE id = $1 FOR KEY SHARE", ids.to_uuid(version_id))
+async def _hold_version(tx: Connection, workspace_id: str, version_id: str) -> None:
+    """Keeps a version of the workspace from being deleted until the commit."""
+    held = await tx.fetchval(
+        "SELECT 1 FROM model_versions WHERE workspace_id = $1 AND id = $2 FOR KEY SHARE",
+        ids.to_uuid(workspace_id),
+        ids.to_uuid(version_id),
+    )
     if held is None:
         raise _version_gone()
 
 
 async def _write_traffic(tx: Connection, endpoint: Endpoint) -> None:
     for share in endpoint.traffic:
-        try:
-            await tx.execute(
-                "INSERT INTO endpoint_traffic (endpoint_id, version_id, weight) VALUES ($1, $2, $3)",
-                ids.to_uuid(endpoint.id),
-                ids.to_uuid(share.version_id),
-                share.weight,
-            )
-        except asyncpg.ForeignKeyViolationError as error:
-            raise _version_gone() from error
+        await _hold_version(tx, endpoint.workspace_id, share.version_id)
+        await tx.execute(
+            "INSERT INTO endpoint_traffic (endpoint_id, version_id, weight) VALUES ($1, $2, $3)",
+            ids.to_uuid(endpoint.id),
+            ids.to_uuid(share.version_id),
+            share.weight,
+        )
 
 
 def _version_gone() -> NotFound:

@@ -19,12 +19,13 @@ from domain.runs import ENDED, RunStatus
 from domain.runs.entity import refusal_of_archived, refusal_of_ended
 from persistence.database import Connection
 
+# Of another workspace nothing is found, and nothing is locked: nobody can make its writers wait.
 # Both rows are locked in one statement: a row that is only joined would be read as it was before the wait.
 _LOCK = """
     SELECT r.id, r.workspace_id, r.status, r.stop_requested, r.archived_at IS NOT NULL AS archived, r.started_at,
            h.metric_seq, h.log_seq, h.last_step
     FROM run_heads h JOIN runs r ON r.id = h.run_id
-    WHERE h.run_id = ANY($1::uuid[]) AND r.purged_at IS NULL
+    WHERE (h.run_id, r.workspace_id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[])) AND r.purged_at IS NULL
     ORDER BY h.run_id
     FOR UPDATE OF h FOR NO KEY UPDATE OF r
 """
@@ -71,14 +72,16 @@ async def open_all_for_write(
     A refused run is left as it is. `now` is the time of the write, in UTC.
     """
     wanted = {(scope.workspace_id, run_id): ids.to_uuid(run_id) for scope, run_id in runs}
+    workspaces = [ids.to_uuid(workspace_id) for workspace_id, _ in wanted]
     rows = {
-        row["id"].bytes: row for row in await tx.fetch(_LOCK, sorted(set(wanted.values()), key=lambda run: run.bytes))
+        (row["workspace_id"].bytes, row["id"].bytes): row
+        for row in await tx.fetch(_LOCK, list(wanted.values()), workspaces)
     }
     opened: dict[tuple[str, str], RunWrite | NotFound | Conflict] = {}
     touched: set[UUID] = set()
     for (workspace_id, run_id), uuid in wanted.items():
-        row = rows.get(uuid.bytes)
-        if row is None or row["workspace_id"].bytes != ids.to_uuid(workspace_id).bytes:
+        row = rows.get((ids.to_uuid(workspace_id).bytes, uuid.bytes))
+        if row is None:
             opened[workspace_id, run_id] = NotFound("there is no such run", field="run_id")
             continue
         status = RunStatus(row["status"])

@@ -37,7 +37,7 @@ _LOCK_HEAD: Final = """
 _SAVE: Final = """
     UPDATE runs SET name = $2, status = $3, stop_requested = $4, model_type = $5, config = $6, notes = $7,
         failure = $8, started_at = $9, ended_at = $10, last_activity_at = $11, archived_at = $12, experiment_id = $13
-    WHERE id = $1
+    WHERE id = $1 AND workspace_id = $14
 """
 _INSERT: Final = """
     INSERT INTO runs (id, workspace_id, experiment_id, owner_id, parent_id, name, status, stop_requested, model_type,
@@ -140,7 +140,7 @@ class PostgresRuns:
             new = decide(old)
             if new == old:
                 return old, False
-            await _save(tx, old, new)
+            await _save(tx, scope, old, new)
             return new, True
 
     async def by_ids(self, scope: Scope, run_ids: Sequence[str], at: Moment) -> dict[str, Run]:
@@ -212,7 +212,7 @@ async def _check_parent(tx: Connection, scope: Scope, parent_id: str | None) -> 
         raise Conflict("the parent run is archived; restore it first", field="parent_id")
 
 
-async def _save(tx: Connection, old: Run, new: Run) -> None:
+async def _save(tx: Connection, scope: Scope, old: Run, new: Run) -> None:
     run = ids.to_uuid(new.id)
     await tx.execute(
         _SAVE,
@@ -229,6 +229,7 @@ async def _save(tx: Connection, old: Run, new: Run) -> None:
         new.last_activity_at,
         new.archived_at,
         ids.to_uuid(new.experiment_id),
+        ids.to_uuid(scope.workspace_id),
     )
     held = {param.key for param in old.params}
     await _add_params(tx, run, [param for param in new.params if param.key not in held])
