@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domain.errors import DomainError, Forbidden, Unauthenticated
+from domain.errors import BadUserInput, DomainError, Forbidden, Unauthenticated
 from server.edge import public
 from server.edge.cookies import Cookies, read
 from server.edge.identity import NOBODY, Authenticator, Caller, request_id_of, set_caller
@@ -23,6 +23,7 @@ from server.edge.replies import header, refuse
 WORKSPACE_HEADER: Final = b"x-axonml-workspace"
 _CREDENTIALS: Final = "axonml.credentials"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_FOREIGN_BASIC: Final = "Authorization: Basic is not taken from a page of another origin; use Bearer"
 _FOREIGN: Final = "a request with a session cookie must come from this server's own pages"
 
 
@@ -108,7 +109,9 @@ class Gate:
         return caller
 
     def _credentials(self, scope: Scope) -> Credentials:
-        """Raises Forbidden for a cookie, or a WebSocket, from a foreign origin."""
+        """Raises Forbidden for a cookie, a password, or a WebSocket, from a foreign origin."""
+        if sum(name == b"authorization" for name, _ in scope["headers"]) > 1:
+            raise BadUserInput("send one Authorization header", field="Authorization")
         authorization = header(scope, b"authorization")
         workspace = header(scope, WORKSPACE_HEADER)
         own = same_origin(scope)
@@ -117,6 +120,10 @@ class Gate:
         if socket and own is False and not listed:
             raise Forbidden("a WebSocket from a page of another origin is refused")
         if authorization is not None:
+            # A browser that was once given a name and a password for this host adds them to every page's requests.
+            known_to_browsers = not authorization.lower().startswith("bearer")
+            if known_to_browsers and own is False and not listed and scope["method"] not in _SAFE:
+                raise Forbidden(_FOREIGN_BASIC)
             return Credentials(authorization, None, workspace)
         jar = read(scope)
         session = jar.get(self._cookies.session_name)
