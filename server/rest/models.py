@@ -42,7 +42,9 @@ _RANGE: Final = re.compile(r"(?=[0-9-]{2,40}$)([0-9]{0,18})-([0-9]{0,18})", re.A
 _DOWNLOAD_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
-    "Cache-Control": "private, max-age=31536000, immutable",
+    # Kept, but asked for each time: whoever reads it next must still be allowed to, and a name may have moved on.
+    "Cache-Control": "private, no-cache",
+    "Vary": "Authorization, Cookie",
 }
 
 
@@ -240,6 +242,11 @@ async def _version(request: Request) -> Response:
     return answer((await version_bodies(request, scope, [version]))[0])
 
 
+async def _version_delete(request: Request) -> Response:
+    await services_of(request).models.delete_numbered_version(scope_of(request), *_place(request))
+    return no_content()
+
+
 async def _download(request: Request) -> Response:
     file, path = await services_of(request).models.content(scope_of(request), *_place(request))
     etag = f'"{file.sha256}"'
@@ -288,6 +295,7 @@ ROUTES: Final = (
     Route(operations.VERSION_LIST, _versions),
     Route(operations.VERSION_UPLOAD, _upload),
     Route(operations.VERSION_GET, _version),
+    Route(operations.VERSION_DELETE, _version_delete),
     Route(operations.VERSION_DOWNLOAD, _download),
     Route(operations.ARCHITECTURE_SET, _architecture),
 )
