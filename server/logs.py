@@ -37,7 +37,7 @@ _SECRET_TEXT: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
         r"\1" + REDACTED,
     ),
 )
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def redact_text(text: str) -> str:
