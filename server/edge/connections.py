@@ -28,14 +28,14 @@ Close = Callable[[int, str], Awaitable[None]]
 
 @dataclass(slots=True, eq=False)
 class LiveConnection:
-    """One open WebSocket. `principal` is None until it has authenticated."""
+    """One open WebSocket or stream. `principal` is None until it has authenticated."""
 
     close: Close
     principal: Principal | None = None
 
 
 class LiveConnections:
-    """Registry of open WebSockets and the event that ends every stream."""
+    """Registry of open WebSockets and streams, and the event that ends every stream."""
 
     def __init__(self) -> None:
         self.stopping = asyncio.Event()
@@ -60,11 +60,11 @@ class LiveConnections:
         await self._close(list(self._open), SERVICE_RESTART, "the server is restarting")
 
     async def end_session(self, session_id: str) -> None:
-        """Closes the WebSockets that a session opened."""
+        """Closes the WebSockets and streams that a session opened."""
         await self._end(lambda principal: principal.session_id == session_id)
 
     async def end_api_key(self, api_key_id: str) -> None:
-        """Closes the WebSockets that an API key opened."""
+        """Closes the WebSockets and streams that an API key opened."""
         await self._end(lambda principal: principal.api_key_id == api_key_id)
 
     async def watch(self, ended: Ended) -> None:
@@ -92,23 +92,35 @@ class LiveConnections:
             if isinstance(result, Exception):
                 log.warning("closing a socket failed", exc_info=result)
 
-    async def until_stopping(self, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """The items of `source` until it ends or the server stops; `source` is closed in either case."""
-        stop = asyncio.ensure_future(self.stopping.wait())
+    async def until_stopping(
+        self, source: AsyncGenerator[T, None], principal: Principal | None = None
+    ) -> AsyncGenerator[T, None]:
+        """The items of `source` until it ends, the server stops, or the session or key of `principal` ends.
+
+        `source` is closed in any case.
+        """
+        ended = asyncio.Event()
+
+        async def close(_code: int, _reason: str) -> None:
+            ended.set()
+
+        ends = [asyncio.ensure_future(self.stopping.wait()), asyncio.ensure_future(ended.wait())]
         following: asyncio.Future[T] | None = None
         try:
-            while True:
-                following = asyncio.ensure_future(anext(source))
-                await asyncio.wait({following, stop}, return_when=asyncio.FIRST_COMPLETED)
-                if not following.done():
-                    return
-                try:
-                    item = following.result()
-                except StopAsyncIteration:
-                    return
-                yield item
+            async with self.opened(close, principal):
+                while True:
+                    following = asyncio.ensure_future(anext(source))
+                    await asyncio.wait({following, *ends}, return_when=asyncio.FIRST_COMPLETED)
+                    if ended.is_set() or not following.done():
+                        return
+                    try:
+                        item = following.result()
+                    except StopAsyncIteration:
+                        return
+                    yield item
         finally:
-            stop.cancel()
+            for end in ends:
+                end.cancel()
             if following is not None and not following.done():
                 following.cancel()
                 with suppress(asyncio.CancelledError, StopAsyncIteration):

@@ -253,10 +253,12 @@ class GraphQLView(GraphQL[Any, None]):
 
     async def create_streaming_response(
         self,
-        request: Request | WebSocket,  # noqa: ARG002 - Strawberry's signature
+        request: Request | WebSocket,
         stream: Callable[[], AsyncIterator[str]],
         sub_response: Response,
         headers: Mapping[str, str],
     ) -> Response:
         source = cast("AsyncGenerator[str, None]", stream())
-        return StreamingResponse(self.connections.until_stopping(source), headers={**sub_response.headers, **headers})
+        caller = caller_of(request.scope).scope
+        until = self.connections.until_stopping(source, caller.principal if caller is not None else None)
+        return StreamingResponse(until, headers={**sub_response.headers, **headers})
