@@ -24,6 +24,7 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from domain.errors import DomainError, QueryTooComplex
+from server.edge import public
 from server.graphql.limits import Measure, Meter, check
 from server.settings import LimitsSettings
 
@@ -63,6 +64,10 @@ class KnownDocument:
         if name is not None:
             return self.operations.get(name)
         return next(iter(self.operations.values())) if len(self.operations) == 1 else None
+
+
+def _is_public(operation: KnownOperation) -> bool:
+    return operation.root_names <= public.ROOT_FIELDS[operation.kind]
 
 
 class Documents:
@@ -132,5 +137,7 @@ class Documents:
             )
         if refusal is not None:
             return KnownDocument(document, operations, refusal=refusal)
+        if not explorer and not any(_is_public(operation) for operation in operations.values()):
+            return KnownDocument(document, operations)  # nothing in it may run: what is wrong with it does not matter
         errors = validate(schema, document, RULES, hide_suggestions=not explorer)
         return KnownDocument(document, operations, tuple(errors))
