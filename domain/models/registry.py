@@ -333,6 +333,18 @@ class Models:
             await self._blobs.release(sha256)
         return wanted
 
+    async def delete_numbered_version(self, scope: Scope, model: str, number: str) -> None:
+        """Deletes the version of a model (id or name) that has this number.
+
+        `latest` and aliases are refused, because a request sent twice would delete two versions. Raises NotFound,
+        BadUserInput, or Conflict while an endpoint needs it.
+        """
+        scope.require(KeyScope.MODELS_WRITE)
+        if _NUMBER.fullmatch(number) is None:
+            raise BadUserInput("name the version to delete by its number", field="version")
+        found = await self.get_version(scope, model, number)
+        await self.delete_version(scope, found.id)
+
 
 def _milliseconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

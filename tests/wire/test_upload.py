@@ -224,6 +224,43 @@ async def test_uploads_broken_off_leave_nothing(product: Product) -> None:
     await _nothing_changed(product)
 
 
+async def test_versions_are_deleted_by_number_and_their_numbers_stay_used(product: Product) -> None:
+    for _ in range(2):
+        assert (await _raw(product, b"the same bytes")).status_code == 201
+    for place, (status, code) in {
+        "latest": (400, "BAD_USER_INPUT"),
+        "@best": (400, "BAD_USER_INPUT"),
+        "0": (400, "BAD_USER_INPUT"),
+        "7": (404, "NOT_FOUND"),
+    }.items():
+        answer = await product.rest("DELETE", f"{VERSIONS}/{place}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), place
+    assert (await product.rest("DELETE", "/api/models/nowhere/versions/1")).status_code == 404
+    assert (await product.rest("GET", VERSIONS)).json()["total"] == 2
+
+    gone = await product.rest("DELETE", f"{VERSIONS}/2")
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert (await product.rest("DELETE", f"{VERSIONS}/2")).status_code == 404
+    assert (await product.rest("GET", f"{VERSIONS}/1/download")).content == b"the same bytes"
+    assert (await _raw(product, b"others")).json()["version"] == 3
+    for number in (1, 3):
+        assert (await product.rest("DELETE", f"{VERSIONS}/{number}")).status_code == 204
+    assert (await product.rest("GET", VERSIONS)).json()["items"] == []
+
+
+async def test_a_version_that_an_endpoint_uses_stays(product: Product) -> None:
+    parts = {
+        "file": ("w.safetensors", weights_file(), "application/octet-stream"),
+        "architecture": (None, json.dumps(linear()), "application/json"),
+    }
+    version = (await product.rest("POST", VERSIONS, files=parts)).json()
+    endpoint = {"name": "e", "model_version_id": version["id"]}
+    assert (await product.rest("POST", "/api/inference/endpoints", json=endpoint)).status_code == 201
+    refused = await product.rest("DELETE", f"{VERSIONS}/1")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "CONFLICT")
+    assert (await product.rest("GET", f"{VERSIONS}/1")).status_code == 200
+
+
 async def test_an_upload_that_is_sent_twice_happens_once(product: Product) -> None:
     key = {"Idempotency-Key": "upload-1"}
     first, again = await asyncio.gather(*(_raw(product, b"bytes", headers=key) for _ in range(2)))

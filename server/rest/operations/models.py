@@ -10,6 +10,7 @@ from server.rest.operations.common import FILTER, MODEL, PAGE, VERSION, WAIT
 from server.rest.route import (
     BINARY,
     BYTES,
+    JSON,
     MULTIPART,
     NO_CONTENT,
     Answer,
@@ -19,6 +20,7 @@ from server.rest.route import (
     json_answer,
     json_body,
 )
+from server.rest.structs.common import Error
 from server.rest.structs.inference import Endpoint
 from server.rest.structs.models import (
     ArchitectureDocument,
@@ -134,6 +136,27 @@ VERSION_GET = Operation(
     params=(MODEL, VERSION),
     answers={200: json_answer(ModelVersion, "The version.")},
 )
+VERSION_DELETE = Operation(
+    method="delete",
+    path="/api/models/{id}/versions/{v}",
+    operation_id="modelVersionDelete",
+    tag="models",
+    summary="Delete a version",
+    description=(
+        "Deletes the version; its number is never used again. A version that an endpoint uses makes it a conflict."
+    ),
+    params=(
+        MODEL,
+        Param(
+            "v",
+            Annotated[str, Meta(pattern="^[1-9][0-9]{0,8}$")],
+            "Version number. `latest` and aliases are refused: once it is gone they mean another one.",
+            "path",
+        ),
+    ),
+    answers=NO_CONTENT,
+    errors=(409,),
+)
 VERSION_DOWNLOAD = Operation(
     method="get",
     path="/api/models/{id}/versions/{v}/download",
@@ -150,6 +173,11 @@ VERSION_DOWNLOAD = Operation(
         ),
         206: Answer("The range asked for.", {BYTES: BINARY}, {"Content-Range": "Which bytes."}),
         304: Answer("The caller's copy is current."),
+        416: Answer(
+            "The range lies outside the file (BAD_USER_INPUT).",
+            {JSON: Error},
+            {"Content-Range": "How many bytes there are."},
+        ),
     },
     errors=(409,),
 )
@@ -194,6 +222,7 @@ OPERATIONS = (
     VERSION_LIST,
     VERSION_UPLOAD,
     VERSION_GET,
+    VERSION_DELETE,
     VERSION_DOWNLOAD,
     ARCHITECTURE_SET,
     VERSION_DEPLOY,
