@@ -43,7 +43,7 @@ class MetricSummary:
             last_step=highest,
             min=float(finite.min()) if len(finite) else None,
             max=float(finite.max()) if len(finite) else None,
-            mean=_mean(finite) if len(finite) else None,
+            mean=_within(_mean(finite), float(finite.min()), float(finite.max())) if len(finite) else None,
             count=len(column),
             non_finite=len(column) - len(finite),
         )
@@ -51,13 +51,14 @@ class MetricSummary:
     def then(self, later: MetricSummary) -> MetricSummary:
         """The summary of these points and of those accepted after them."""
         newer = later.last_step >= self.last_step
+        low, high = _either(min, self.min, later.min), _either(max, self.max, later.max)
         return MetricSummary(
             key=self.key,
             last=later.last if newer else self.last,
             last_step=max(self.last_step, later.last_step),
-            min=_either(min, self.min, later.min),
-            max=_either(max, self.max, later.max),
-            mean=self._mean_with(later),
+            min=low,
+            max=high,
+            mean=_within(self._mean_with(later), low, high),
             count=self.count + later.count,
             non_finite=self.non_finite + later.non_finite,
         )
@@ -74,6 +75,11 @@ def _either(choose: Callable[[float, float], float], left: float | None, right: 
     if left is None or right is None:
         return right if left is None else left
     return choose(left, right)
+
+
+def _within(mean: float | None, low: float | None, high: float | None) -> float | None:
+    """The mean without what rounding added: a constant metric has its constant as mean."""
+    return mean if mean is None or low is None or high is None else min(max(mean, low), high)
 
 
 def _mean(finite: Floats) -> float:

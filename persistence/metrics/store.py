@@ -45,6 +45,7 @@ RETRY_PAUSES: Final = (0.05, 0.25)
 POINTS_AT_ONCE: Final = 200_000
 BATCHES_AT_ONCE: Final = 5_000
 _HEAVY_POINTS: Final = 4_000
+_HEAVY_KEYS: Final = 100
 _HEAVY_BYTES: Final = 64 * 1024
 _KEYS: Final = Keyset(("metric_keys",), (str,))
 
@@ -88,14 +89,15 @@ class PostgresMetrics:
                 if earlier is None:
                     raise
                 return earlier
-            if draft.points == 0:
-                return Appended(run.metric_seq, 0, run.stop_requested, run.started)
             earlier = await _earlier(tx, run_id, batch_id, digest)
             if earlier is not None:
                 return earlier
-            batch = draft.settle(run.last_step, _milliseconds(now))
-            payload = await _off_loop(batch.points > _HEAVY_POINTS, lambda: encode(batch))
-            summaries = await _summaries_with(tx, run_id, batch)
+            # A batch of nothing but nulls is kept too: its id is taken, and its place in the sequence holds no point.
+            batch, payload, fresh = await _off_loop(
+                draft.points > _HEAVY_POINTS or len(draft.columns) > _HEAVY_KEYS,
+                lambda: _prepared(draft, run.last_step, _milliseconds(now)),
+            )
+            summaries = await _summaries_with(tx, run_id, fresh)
             seq = run.metric_seq + 1
             await tx.execute(
                 sql.APPEND,
@@ -106,7 +108,7 @@ class PostgresMetrics:
                 batch.points,
                 payload,
                 now,
-                batch.last_step,
+                batch.last_step if batch.points else None,
                 *_columns_of(summaries),
             )
             return Appended(seq, batch.points, run.stop_requested, run.started)
@@ -205,12 +207,17 @@ async def _earlier(tx: Connection, run_id: str, batch_id: str, digest: bytes) ->
     return Appended(row["seq"], row["points"], row["stop_requested"], started=True)
 
 
-async def _summaries_with(tx: Connection, run_id: str, batch: Batch) -> list[MetricSummary]:
-    """The summaries that the batch's keys have after it. The run's head is locked, so nobody else changes them.
+def _prepared(draft: Draft, last_step: int | None, now_ms: int) -> tuple[Batch, bytes, list[MetricSummary]]:
+    """The batch behind a run's last step, its payload, and the summary of each of its columns."""
+    batch = draft.settle(last_step, now_ms)
+    return batch, encode(batch), [MetricSummary.of(column) for column in batch.columns]
+
+
+async def _summaries_with(tx: Connection, run_id: str, fresh: list[MetricSummary]) -> list[MetricSummary]:
+    """The summaries that a batch's keys have after it. The run's head is locked, so nobody else changes them.
 
     Raises BadUserInput when the run would have too many keys.
     """
-    fresh = [MetricSummary.of(column) for column in batch.columns]
     rows = await tx.fetch(sql.SUMMARIES_OF_KEYS, ids.to_uuid(run_id), [summary.key for summary in fresh])
     before = {row["key"]: _summary(row) for row in rows}
     added = len(fresh) - len(before)

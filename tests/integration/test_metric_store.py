@@ -121,6 +121,23 @@ async def test_the_ledger_answers_a_repeated_batch_and_refuses_another(tracking:
     assert len(await _exported(metrics, scope, run.id)) == 2
 
 
+async def test_the_id_of_a_batch_without_a_point_is_remembered_too(tracking: Tracking, metrics: Metrics) -> None:
+    scope = await tracking.scope()
+    run = await tracking.runs.create(scope)
+    nothing, something = decode({"loss": None, "step": 3}), decode({"loss": 1.5, "step": 3})
+    first = await metrics.log(scope, run.id, nothing, batch="empty")
+    assert first.accepted == 0
+    assert await metrics.log(scope, run.id, nothing, batch="empty") == first
+    with pytest.raises(Conflict):
+        await metrics.log(scope, run.id, something, batch="empty")
+    await metrics.log(scope, run.id, something, batch="full")
+    with pytest.raises(Conflict):
+        await metrics.log(scope, run.id, nothing, batch="full")
+    assert await _exported(metrics, scope, run.id) == [("loss", 3, 1.5, NOW)]
+    (series,) = (await metrics.series(scope, [run.id], SeriesRequest()))[run.id]
+    assert series.values.tolist() == [1.5]
+
+
 async def test_the_same_batch_sent_many_times_at_once_is_stored_once(tracking: Tracking, metrics: Metrics) -> None:
     scope = await tracking.scope()
     run = await tracking.runs.create(scope)

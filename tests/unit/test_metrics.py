@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import struct
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -41,6 +42,21 @@ def test_a_batch_survives_its_bytes(series: dict[str, list[tuple[int, float, int
     assert _bits(decode(payload)) == _bits(columns)
     wanted = {*list(series)[:2], *others}
     assert _bits(decode(payload, wanted)) == _bits([column for column in columns if column.key in wanted])
+
+
+@given(st.lists(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1), min_size=1))
+def test_a_mean_never_leaves_the_range_of_its_values(batches: list[list[float]]) -> None:
+    columns = [_column("loss", [(step, value, 0) for step, value in enumerate(batch)]) for batch in batches]
+    summary = reduce(MetricSummary.then, map(MetricSummary.of, columns))
+    assert summary.min is not None
+    assert summary.max is not None
+    assert summary.mean is not None
+    assert summary.min <= summary.mean <= summary.max
+
+
+def test_a_constant_metric_has_its_constant_as_mean() -> None:
+    summary = reduce(MetricSummary.then, [MetricSummary.of(_column("lr", [(step, 0.1, 0)])) for step in range(10)])
+    assert summary.mean == 0.1
 
 
 def test_regular_steps_cost_almost_nothing() -> None:
