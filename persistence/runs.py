@@ -49,6 +49,7 @@ _PUT_TAG: Final = """
     INSERT INTO run_tags (run_id, key, value) VALUES ($1, $2, $3)
     ON CONFLICT (run_id, key) DO UPDATE SET value = EXCLUDED.value
 """
+PURGED: Final = "SELECT id FROM runs WHERE purged_at IS NOT NULL ORDER BY purged_at"
 _PURGED_PARTS: Final = ("metric_batches", "metric_summaries", "log_lines", "log_batches", "run_params", "run_tags")
 
 
@@ -163,7 +164,7 @@ class PostgresRuns:
             await tx.execute("UPDATE runs SET purged_at = $2 WHERE id = $1", ids.to_uuid(run_id), at.now)
 
     async def sweep(self, *, rows: int) -> int:
-        purged = await self._database.fetch("SELECT id FROM runs WHERE purged_at IS NOT NULL ORDER BY purged_at")
+        purged = await self._database.fetch(PURGED)
         gone = 0
         for row in purged:
             run = UUID(bytes=row["id"].bytes)

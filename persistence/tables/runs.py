@@ -50,6 +50,7 @@ class RunRow(Model):
             Index(fields=("experiment_id", "created_at", "id"), name="runs_experiment"),
             Index(fields=("parent_id", "created_at", "id"), name="runs_parent"),
             Index(fields=("owner_id", "created_at", "id"), name="runs_owner"),
+            Index(fields=("purged_at",), name="runs_purged"),
         )
 
 

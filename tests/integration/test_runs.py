@@ -17,6 +17,7 @@ from domain.paging import PageRequest
 from domain.runs import PurgeSweeper, Run, RunsRequest, RunStatus
 from persistence.database import Database
 from persistence.run_writes import RunWrite, open_all_for_write, open_for_write
+from persistence.runs import PURGED
 from tests.support.tracking import STALLED_AFTER, Tracking, with_key
 
 
@@ -394,6 +395,19 @@ async def test_an_interrupted_purge_is_gone_for_readers_and_finished_later(track
     assert await tracking.runs.sweep_purged() == 1
     assert await tracking.database.fetchval("SELECT count(*) FROM runs") == 0
     assert await tracking.runs.sweep_purged() == 0
+
+
+async def test_a_sweep_looks_at_nothing_but_what_was_purged(tracking: Tracking, scope: Scope) -> None:
+    run = await tracking.runs.create(scope)
+    columns = "workspace_id, experiment_id, owner_id, name, status, stop_requested, config, created_at"
+    await tracking.database.execute(
+        f"INSERT INTO runs (id, {columns}) SELECT gen_random_uuid(), {columns} FROM runs, generate_series(1, 5000)"
+    )
+    await tracking.database.execute("ANALYZE runs")
+    plan = "\n".join(row[0] for row in await tracking.database.fetch(f"EXPLAIN {PURGED}"))
+    assert "runs_purged" in plan
+    assert await tracking.runs.sweep_purged() == 0
+    assert (await tracking.runs.get(scope, run.id)).id == run.id
 
 
 async def test_the_sweeper_finishes_purges_in_the_background(tracking: Tracking, scope: Scope) -> None:
