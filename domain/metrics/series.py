@@ -18,7 +18,7 @@ import numpy.typing as npt
 from domain.metrics.batch import MAX_STEP, MIN_STEP, Column, Floats, Ints
 from domain.metrics.requests import SeriesAxis, SeriesRequest
 
-MOST_BUCKETS: Final = 2_000_000
+MOST_BUCKETS: Final = 200_000
 _SIGN: Final = np.uint64(1 << 63)
 
 
@@ -72,13 +72,16 @@ def _taken(column: Column, places: npt.NDArray[Any] | slice) -> Column:
     return Column(column.key, column.steps[places], column.values[places], column.timestamps[places])
 
 
-def draw_all(columns: Iterable[Column], request: SeriesRequest, started_ms: int) -> list[MetricSeries]:
+def draw_all(
+    columns: Iterable[Column], request: SeriesRequest, started_ms: int, *, runs: int = 1
+) -> list[MetricSeries]:
     """The series of several keys in order of key; those without a point in the window are left out.
 
-    Very many keys share a bound on what one answer holds, so each may get fewer buckets than asked for.
+    Very many keys, of this run and the others drawn with it (`runs` in all), share a bound on what one answer holds,
+    so each may get fewer buckets than asked for.
     """
     ordered = sorted(columns, key=lambda column: column.key)
-    share = max(1, MOST_BUCKETS // max(1, len(ordered)))
+    share = max(1, MOST_BUCKETS // max(1, len(ordered) * runs))
     request = replace(request, points=min(request.points, share))
     drawn = (draw(column, request, started_ms) for column in ordered)
     return [series for series in drawn if series.count]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -20,6 +20,7 @@ from domain.metrics import (
     Draft,
     Metrics,
     MetricSeries,
+    MetricsRead,
     SeriesAxis,
     SeriesRequest,
     decode,
@@ -33,6 +34,7 @@ from server.rest.operations import metrics as operations
 from server.rest.route import CSV, JSON, NDJSON, Route
 
 _HEAVY_POINTS: Final = 2_000
+_PIECE_POINTS: Final = 10_000
 _lines: Final = msgspec.json.Encoder()
 
 
@@ -87,9 +89,17 @@ async def _read(request: Request) -> Response:
         keys, asked.points, SeriesAxis(asked.axis), _bound(asked.start, "from"), _bound(asked.end, "to")
     )
     found = await _metrics(request).read(scope_of(request), run_id, wanted)
-    if asked.form == "rows":
-        return answer(_rows(found.series))
+    write = _rows_of if asked.form == "rows" else _series_of
+    heavy = sum(len(series.steps) for series in found.series) > _HEAVY_POINTS
+    return await asyncio.to_thread(write, found) if heavy else write(found)
+
+
+def _series_of(found: MetricsRead) -> Response:
     return answer({"series": {series.key: _columns(series) for series in found.series}, "cursor": found.cursor})
+
+
+def _rows_of(found: MetricsRead) -> Response:
+    return answer(_rows(found.series))
 
 
 def _bound(text: str | None, name: str) -> float | None:
@@ -135,11 +145,23 @@ def _streamed(run_id: str, batches: AsyncIterator[list[Column]], form: str) -> R
         if form == "csv":
             yield b"key,step,timestamp,value\r\n"
         async for columns in batches:
-            heavy = sum(map(len, columns)) > _HEAVY_POINTS
-            yield await asyncio.to_thread(write, columns) if heavy else write(columns)
+            for piece in _pieces(columns):
+                heavy = sum(map(len, piece)) > _HEAVY_POINTS
+                yield await asyncio.to_thread(write, piece) if heavy else write(piece)
 
     name = f'attachment; filename="{run_id}-metrics.{form}"'
     return StreamingResponse(parts(), media_type=media, headers={"Content-Disposition": name})
+
+
+def _pieces(columns: list[Column]) -> Iterator[list[Column]]:
+    """The columns in parts of bounded size: a whole batch written at once would hold up everybody else."""
+    if sum(map(len, columns)) <= _PIECE_POINTS:
+        yield columns
+        return
+    for column in columns:
+        for start in range(0, len(column), _PIECE_POINTS):
+            part = slice(start, start + _PIECE_POINTS)
+            yield [Column(column.key, column.steps[part], column.values[part], column.timestamps[part])]
 
 
 def _csv(columns: list[Column]) -> bytes:

@@ -342,3 +342,39 @@ async def test_connections_killed_under_writers_lose_and_repeat_nothing(
     rows = await tracking.database.fetch("SELECT seq FROM metric_batches ORDER BY seq")
     assert [row["seq"] for row in rows] == list(range(1, 101))
     assert (await _summary(metrics, scope, run.id, "loss")).count == 100
+
+
+async def test_a_key_that_comes_up_during_a_read_is_in_the_answer_or_behind_its_cursor(
+    tracking: Tracking, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope = await tracking.scope()
+    run = await tracking.runs.create(scope)
+    await metrics.log(scope, run.id, decode({"loss": 1, "step": 1}))
+    read = PostgresMetrics._of_runs
+    waiting = [decode({"acc": 2, "step": 2})]
+
+    async def interrupted(self: PostgresMetrics, *given: Any) -> Any:
+        rows = await read(self, *given)
+        if waiting:
+            await metrics.log(scope, run.id, waiting.pop())
+        return rows
+
+    monkeypatch.setattr(PostgresMetrics, "_of_runs", interrupted)
+    found = await metrics.read(scope, run.id, SeriesRequest())
+    behind = await anext(await metrics.follow(scope, run.id, after=found.cursor))
+    assert sorted(series.key for series in (*found.series, *behind.series)) == ["acc", "loss"]
+
+
+async def test_what_one_answer_draws_is_bounded_for_all_its_runs_together(
+    tracking: Tracking, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domain.metrics.series.MOST_BUCKETS", 40)
+    scope = await tracking.scope()
+    runs = [(await tracking.runs.create(scope)).id for _ in range(2)]
+    for run_id in runs:
+        await metrics.log(scope, run_id, decode({"series": {key: {"values": [*range(100)]} for key in ("a", "b")}}))
+    alone = await metrics.series(scope, runs[:1], SeriesRequest())
+    assert all(10 < len(series.steps) <= 20 for series in alone[runs[0]])
+    both = await metrics.series(scope, runs, SeriesRequest())
+    assert [series.key for series in both[runs[1]]] == ["a", "b"]
+    assert sum(len(series.steps) for found in both.values() for series in found) <= 40

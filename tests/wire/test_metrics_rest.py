@@ -191,3 +191,15 @@ async def test_refused_log_bodies(product: Product, document: Any, field: str | 
     assert _error(answer) == (422, "BAD_USER_INPUT", field)
     cursor = await product.rest("GET", f"/api/training/runs/{run}/logs", params={"cursor": "forged"})
     assert _error(cursor) == (400, "BAD_USER_INPUT", "cursor")
+
+
+async def test_an_export_of_large_batches_is_whole_and_in_order(product: Product) -> None:
+    made = await product.rest("POST", "/api/training/runs", json={"name": "large"})
+    path = f"/api/training/runs/{made.json()['id']}/metrics"
+    steps = list(range(25_000))
+    body = {"series": {key: {"steps": steps, "values": steps} for key in ("a", "b")}}
+    assert (await product.rest("POST", path, json=body)).json()["accepted"] == 50_000
+    exported = (await product.rest("GET", path, params={"format": "csv"})).text.splitlines()[1:]
+    assert [line.split(",")[:2] for line in exported] == [[key, str(step)] for key in ("a", "b") for step in steps]
+    lines = (await product.rest("GET", path, params={"format": "ndjson", "keys": "b"})).text.splitlines()
+    assert [json.loads(line)["step"] for line in lines] == steps
