@@ -55,7 +55,7 @@ def _document(builder: DraftBuilder, document: Any, path: str) -> None:
                 raise BadUserInput("expected an object of metric values", field=f"{path}[{place}]")
             _row(builder, row, f"{path}[{place}]")
     elif not isinstance(document, dict):
-        raise BadUserInput("expected an object or a list of objects", field=path or None)
+        raise BadUserInput("metrics come as an object or a list of objects", field=path or None)
     elif isinstance(document.get("metrics"), list):
         _only(document, "metrics", path)
         _entries(builder, document["metrics"], _below(path, "metrics"))

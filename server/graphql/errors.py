@@ -43,10 +43,13 @@ def _about_input(error: GraphQLError, cause: BaseException | None) -> bool:
     """Whether GraphQL itself refused the document, a variable or an argument.
 
     graphql-core reports those without a path, or, inside an operation, as errors of its own with the nodes they
-    concern. An output value that does not fit its type has a path and no nodes, and is a defect of ours.
+    concern. A literal that a scalar refuses comes with the scalar's ValueError, found while validating: with nodes, and
+    no path. An output value that does not fit its type has a path and no nodes, and is a defect of ours.
     """
     if cause is None or isinstance(cause, _ABOUT_THE_REQUEST) or _VARIABLE.match(error.message):
         return True
+    if isinstance(cause, ValueError):
+        return bool(error.nodes) and not error.path
     return isinstance(cause, GraphQLError) and bool(cause.nodes or not error.path)
 
 

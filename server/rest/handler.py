@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route as StarletteRoute
 
 from domain.errors import BadUserInput, DomainError, UnsupportedMediaType
 from domain.idempotency import checked_token
 from server.edge.identity import request_id_of
+from server.edge.streams import interruptible
 from server.rest.errors import error_response, report
 from server.rest.route import JSON, Handler, Operation, Route
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+WHOLE: Final = "the body as a whole"
 _PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at (?:`key` in )?`(?P<place>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]*)`")
@@ -59,18 +61,23 @@ def _check_json(request: Request) -> None:
         raise UnsupportedMediaType("JSON must be encoded as UTF-8", field="Content-Type")
 
 
-def invalid(error: msgspec.ValidationError) -> InvalidBody:
-    """What msgspec found, with the field in the form `points[3].key` where it says which."""
+def invalid(error: msgspec.ValidationError, *, whole: str = "") -> InvalidBody:
+    """What msgspec found, with the field in the form `points[3].key` where it says which.
+
+    `whole` names what was validated, for a problem with all of it.
+    """
     found = _PLACE.match(str(error))
     message = found["message"] if found else str(error)
     place = ((found["place"] if found else None) or "").removeprefix("$").removeprefix(".")
     named = _UNKNOWN.search(message) or _MISSING.search(message)
     if named is not None:
         place = f"{place}.{named['name']}" if place else named["name"]
+    if whole and not place:
+        message = f"{whole}: {message}"
     return InvalidBody(message, field=place or None)
 
 
-def decode(data: bytes, form: Any) -> Any:
+def decode(data: bytes, form: Any, *, whole: str = "") -> Any:
     """JSON text as a value of `form`. Raises UnreadableBody (not JSON) or InvalidBody (not the expected shape)."""
     decoder = _decoders.get(form)
     if decoder is None:
@@ -78,7 +85,7 @@ def decode(data: bytes, form: Any) -> Any:
     try:
         value = decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, whole=whole) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise UnreadableBody(f"the body is not valid JSON: {reason}") from None
@@ -94,7 +101,7 @@ async def json_body(request: Request, form: type[T]) -> T:
     data = await request.body()
     if not data:
         raise UnreadableBody("the body is empty; a JSON document was expected")
-    return cast("T", decode(data, form))
+    return cast("T", decode(data, form, whole=WHOLE))
 
 
 async def optional_json_body(request: Request, form: type[T]) -> T | None:
@@ -176,11 +183,14 @@ def _in_url(field: str | None, operation: Operation) -> bool:
 
 
 def guarded(handler: Handler, operation: Operation) -> Endpoint:
-    """`handler`, answering every error in REST's shape."""
+    """`handler`, answering every error in REST's shape; what it streams ends with the server."""
 
     async def run(request: Request) -> Response:
         try:
-            return await handler(request)
+            response = await handler(request)
+            if isinstance(response, StreamingResponse | FileResponse):
+                return interruptible(response, request.app.state.connections)
+            return response
         except DomainError as problem:
             if problem.field == "after" and _in_url("cursor", operation):
                 problem.field = "cursor"  # what REST calls it

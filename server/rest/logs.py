@@ -16,7 +16,7 @@ from domain.logs import LogDraft, LogLevel, LogLine, Logs, LogsRequest
 from schema.scalars import read_datetime, write_datetime
 from server.edge.identity import scope_of
 from server.rest import ingest
-from server.rest.handler import InvalidBody, UnreadableBody, answer, invalid, query, services_of
+from server.rest.handler import WHOLE, InvalidBody, UnreadableBody, answer, invalid, query, services_of
 from server.rest.metrics import batch_of, run_of
 from server.rest.operations import runs as operations
 from server.rest.route import JSON, TEXT, Route
@@ -55,7 +55,7 @@ def _converted(document: Any, form: type[T]) -> T:
     try:
         return msgspec.convert(document, form)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, whole=WHOLE) from None
 
 
 def _checked(entries: list[training.LogEntry], field: str) -> LogDraft:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -262,12 +262,11 @@ class Server:
 
 @asynccontextmanager
 async def server(
-    folder: Path, *, name: str = "data", admin: bool = True, port: int | None = None, **environment: str
+    folder: Path, *, name: str = "data", admin: bool = True, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Server]:
     """A running server below `folder`, its administrator signed in. Ended, in whatever state, with the block."""
-    if admin:
-        environment = {"AXONML_ADMIN_EMAIL": EMAIL, "AXONML_ADMIN_PASSWORD": PASSWORD, **environment}
-    made = Server(folder, name, port or free_port(), environment)
+    account = {"AXONML_ADMIN_EMAIL": EMAIL, "AXONML_ADMIN_PASSWORD": PASSWORD} if admin else {}
+    made = Server(folder, name, free_port(), {**account, **(environment or {})})
     try:
         await made.start()
         if admin:
