@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from server.edge.streams import ABORT
+
 HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -47,6 +49,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key] # ASGI has no word for it
         self._reading_head, self._head_bytes = True, 0
         self._await_head()
 

@@ -25,6 +25,7 @@ from server.edge.stack import Dispatcher, edge
 from server.graphql.extensions import OnePassExecutor, extensions
 from server.graphql.view import GraphQLView
 from server.process import _Server, bind
+from server.protocol import BoundedHttp
 from server.rest.handler import starlette_routes
 from server.rest.route import Route as RestRoute
 from server.settings import LimitsSettings, ServerSettings, Settings
@@ -264,7 +265,7 @@ def serving(
         bound = bind("127.0.0.1", 0)
         config = uvicorn.Config(
             edge(dispatcher, settings, Tokens(), cookies),
-            http="httptools",
+            http=BoundedHttp,
             ws="websockets-sansio",
             lifespan="off",
             log_config=None,

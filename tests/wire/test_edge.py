@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import msgspec
 import pytest
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from websockets.sync.client import connect
 
 from domain.errors import BadUserInput, Conflict, NotFound, RateLimited, Unavailable
 from server.edge import public
 from server.edge.headers import POLICY
 from server.rest.handler import answer, idempotency_key, json_body, query
-from server.rest.route import JSON, Answer, Content, Operation, Param, Route
+from server.rest.route import JSON, Answer, Content, Handler, Operation, Param, Route
 from server.settings import LimitsSettings, ServerSettings
 from tests.wire.served import Served, serving
 
@@ -388,6 +390,65 @@ def test_a_defect_is_masked_and_logged_under_its_request_id(served: Served, log_
     access = next(line for line in mine if line["event"] == "request")
     assert (access["method"], access["path"], access["status"]) == ("GET", "/api/broken", 500)
     assert "Bearer" not in log_lines.getvalue()
+
+
+def _large_file(tmp_path: Path) -> Path:
+    file = tmp_path / "large"
+    with file.open("wb") as sparse:
+        sparse.truncate(256 << 20)
+    return file
+
+
+def _long_answers(file: Path) -> tuple[Route, ...]:
+    """An export that never ends, and a download that nobody reads as fast as it is sent."""
+
+    async def lines() -> AsyncIterator[bytes]:
+        while True:
+            yield b"key,step,timestamp,value\r\n"
+            await asyncio.sleep(0)
+
+    async def export(_: Request) -> Response:
+        return StreamingResponse(lines())
+
+    async def download(_: Request) -> Response:
+        return FileResponse(file)
+
+    def route(name: str, handler: Handler) -> Route:
+        answers = {200: Answer("Much.")}
+        operation = Operation(
+            method="get",
+            path=f"/api/{name}",
+            operation_id=name,
+            tag="system",
+            summary=name,
+            description=name,
+            answers=answers,
+        )
+        return Route(operation, handler)
+
+    return route("export", export), route("download", download)
+
+
+@pytest.mark.parametrize("path", ["/api/export", "/api/download"])
+@pytest.mark.parametrize("end", ["stop", "session"])
+def test_what_is_being_sent_is_torn_visibly_when_it_must_end(
+    path: str, end: str, tmp_path: Path, log_lines: io.StringIO
+) -> None:
+    with serving(rest=_long_answers(_large_file(tmp_path))) as server, httpx.Client(timeout=30) as client:
+        connections = server.connections
+        with client.stream("GET", f"{server.url}{path}", headers=SIGNED_IN) as response:
+            pieces = response.iter_raw()
+            next(pieces)
+            server.call(connections.stop() if end == "stop" else connections.end_session("ses_1"))
+            with pytest.raises(httpx.TransportError):
+                list(pieces)
+        later = client.get(f"{server.url}{path}", headers=SIGNED_IN) if end == "stop" else None
+    if later is not None:
+        assert error_of(later) == (503, "UNAVAILABLE", None)
+        assert later.headers["retry-after"] == "1"
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    assert [line["event"] for line in lines if line["event"] == "answer cut short"] == ["answer cut short"]
+    assert not [line for line in lines if line["level"] in ("error", "critical")]
 
 
 def test_streams_end_when_the_server_stops() -> None:
