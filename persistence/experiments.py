@@ -1,7 +1,8 @@
 """Where experiments are kept. All SQL for experiments is here.
 
-Making one takes the workspace's experiment lock (an advisory lock that ends with the transaction), under which its
-number is counted and its name looked up: so numbers have no gap, and several makers of one name meet in one row.
+Making or changing one takes the workspace's experiment lock (an advisory lock that ends with the transaction), under
+which its number is counted and its name looked up: so numbers have no gap, and several who want one name meet in one
+row.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ class PostgresExperiments:
 
     async def change(self, scope: Scope, experiment_id: str, decide: Callable[[Experiment], Experiment]) -> Experiment:
         async with self._database.transaction() as tx:
+            await tx.execute(_LOCK_WORKSPACE, ids.to_uuid(scope.workspace_id))
             row = await tx.fetchrow(
                 f"SELECT {_COLUMNS} FROM experiments e WHERE e.workspace_id = $1 AND e.id = $2 FOR UPDATE",  # noqa: S608
                 ids.to_uuid(scope.workspace_id),

@@ -9,8 +9,10 @@ import pytest
 from domain import ids
 from domain.access import KeyScope
 from domain.errors import BadUserInput, Conflict, Forbidden, NotFound
+from domain.experiments import Experiment
 from domain.paging import PageRequest
-from persistence.database import Database
+from persistence.database import Connection, Database
+from persistence.experiments import PostgresExperiments
 from tests.support.tracking import Tracking, with_key
 
 
@@ -150,3 +152,30 @@ async def test_runs_that_name_a_missing_experiment_meet_in_one(tracking: Trackin
     assert found.number == 2
     by_id = await tracking.runs.create(scope, experiment=found.id)
     assert by_id.experiment_id == found.id
+
+
+async def test_a_run_whose_experiment_takes_its_name_this_moment_joins_it(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope = await tracking.scope()
+    made = await tracking.experiments.create(scope, name="before")
+    saved, go_on = asyncio.Event(), asyncio.Event()
+    save = PostgresExperiments._save
+
+    async def slow(self: PostgresExperiments, tx: Connection, new: Experiment) -> None:
+        await save(self, tx, new)
+        saved.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(PostgresExperiments, "_save", slow)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(tracking.experiments.update(scope, made.id, name="after"))
+        await saved.wait()
+        creating = group.create_task(tracking.runs.create(scope, experiment="after"))
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        while not await tracking.database.fetchval(waiting):
+            pass
+        go_on.set()
+    assert creating.result().experiment_id == made.id
