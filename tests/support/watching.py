@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,8 +70,11 @@ class Watch:
                         asked["after"] = self.cursor
                     document = self.document
                     document.variable_values = asked
-                    async for message in session.subscribe(document):
-                        self._take(message)
+                    async with aclosing(session.subscribe(document)) as messages:
+                        async for message in messages:
+                            self._take(message)
+                            if self.document is RUN and self.status in FINAL:
+                                break  # an ended run may be resumed, so this stream goes on; the others end
             except (TransportError, WebSocketException, OSError) as problem:
                 code = _close_code(problem)
                 if code is not None:
