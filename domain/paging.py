@@ -13,7 +13,7 @@ import json
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from domain.errors import BadUserInput
 
@@ -31,20 +31,24 @@ _MAX_CURSOR = 2_048
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """How much of a list is wanted, and after which item. `first` was checked; `after` is an opaque cursor."""
+    """How much of a list is wanted, and after which item. `first` was checked; `after` is an opaque cursor.
+
+    `total` false leaves the length of the list uncounted.
+    """
 
     first: int = DEFAULT_FIRST
     after: str | None = None
+    total: bool = True
 
     @classmethod
-    def of(cls, first: int | None, after: str | None, *, most: int = MAX_FIRST) -> PageRequest:
+    def of(cls, first: int | None, after: str | None, *, most: int = MAX_FIRST, total: bool = True) -> PageRequest:
         """Raises BadUserInput when `first` is outside 0..`most` or the cursor is absurdly long."""
         wanted = DEFAULT_FIRST if first is None else first
         if not 0 <= wanted <= most:
             raise BadUserInput(f"first must lie between 0 and {most}, got {wanted}", field="first")
         if after is not None and len(after) > _MAX_CURSOR:
             raise BadUserInput("not a cursor of this list", field="after")
-        return cls(wanted, after)
+        return cls(wanted, after, total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,10 @@ class Total:
     def capped(cls, counted: int) -> Total:
         """From a count that stopped at EXACT_TOTAL_LIMIT + 1."""
         return cls(min(counted, EXACT_TOTAL_LIMIT), counted <= EXACT_TOTAL_LIMIT)
+
+
+NOT_COUNTED: Final = Total(0, exact=False)
+"""Of a list whose length nobody asked for."""
 
 
 @dataclass(frozen=True, slots=True)

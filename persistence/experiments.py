@@ -17,7 +17,7 @@ from domain.access import Scope
 from domain.errors import Conflict, NotFound
 from domain.experiments import Experiment, ExperimentListing, NewExperiment
 from domain.idempotency import ClientToken
-from domain.paging import EXACT_TOTAL_LIMIT, Page, Total
+from domain.paging import EXACT_TOTAL_LIMIT, NOT_COUNTED, Page, Total
 from persistence import idempotency, search
 from persistence.database import Connection, Database
 
@@ -160,17 +160,21 @@ class PostgresExperiments:
     async def by_name(self, scope: Scope, name: str) -> Experiment | None:
         return await living_experiment(self._database, scope, name)
 
+    async def _total(self, where: str, arguments: list[object]) -> Total:
+        counted = await search.fetch(
+            self._database,
+            f"SELECT count(*) AS n FROM (SELECT 1 FROM experiments e WHERE {where} LIMIT {EXACT_TOTAL_LIMIT + 1}) c",  # noqa: S608
+            arguments,
+        )
+        return Total.capped(counted[0]["n"])
+
     async def page(self, scope: Scope, listing: ExperimentListing) -> Page[Experiment]:
         condition, arguments = search.compile(listing.filter, _SEARCH, 2)
         where = f"e.workspace_id = $1 AND {condition}"
         if listing.archived is not None:
             where += f" AND e.archived_at IS {'NOT ' if listing.archived else ''}NULL"
         arguments = [ids.to_uuid(scope.workspace_id), *arguments]
-        counted = await search.fetch(
-            self._database,
-            f"SELECT count(*) AS n FROM (SELECT 1 FROM experiments e WHERE {where} LIMIT {EXACT_TOTAL_LIMIT + 1}) c",  # noqa: S608
-            arguments,
-        )
+        total = await self._total(where, arguments) if listing.page.total else NOT_COUNTED
         if listing.page.after is not None:
             created, experiment_id = listing.keyset.decode(listing.page.after)
             where += f" AND (e.created_at, e.id) < (${len(arguments) + 1}, ${len(arguments) + 2}::uuid)"
@@ -187,5 +191,5 @@ class PostgresExperiments:
             cursors=[listing.keyset.encode((each.created_at, each.id)) for each in found],
             has_next_page=len(rows) > listing.page.first,
             has_previous_page=listing.page.after is not None or listing.offset > 0,
-            total=Total.capped(counted[0]["n"]),
+            total=total,
         )

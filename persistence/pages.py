@@ -14,7 +14,7 @@ from asyncpg import Record
 
 from domain import ids
 from domain.errors import BadUserInput
-from domain.paging import EXACT_TOTAL_LIMIT, Keyset, KeyValue, Page, PageRequest, Total
+from domain.paging import EXACT_TOTAL_LIMIT, NOT_COUNTED, Keyset, KeyValue, Page, PageRequest, Total
 from persistence import search
 from persistence.database import Connection
 
@@ -65,12 +65,17 @@ async def pages(
         places = ", ".join(f"{bound(value)}::{kind}" for value, (_, kind) in zip(values, listing.order, strict=True))
         after = f"AND ({names}) < ({places})"
     inner = ", ".join(f"{name} DESC" for name, _ in listing.order)
+    # Counting reads on to the limit of the count, however short the page.
+    total = (
+        f"SELECT count(*) AS total FROM (SELECT 1 FROM {listing.source} WHERE {listing.where}"  # noqa: S608 - as below
+        f" LIMIT {EXACT_TOTAL_LIMIT + 1}) counted"
+        if page.total
+        else "SELECT 0 AS total"
+    )
     sql = f"""
         SELECT p.id AS parent_key, t.total, x.*
           FROM unnest($1::uuid[]) WITH ORDINALITY AS p(id, place)
-         CROSS JOIN LATERAL (
-               SELECT count(*) AS total FROM (
-                      SELECT 1 FROM {listing.source} WHERE {listing.where} LIMIT {EXACT_TOTAL_LIMIT + 1}) counted) t
+         CROSS JOIN LATERAL ({total}) t
           LEFT JOIN LATERAL (
                SELECT {listing.columns}, row_number() OVER (ORDER BY {inner}) AS row_place
                  FROM {listing.source} WHERE {listing.where} {after}
@@ -99,7 +104,7 @@ def _stored(value: KeyValue, kind: str) -> object:
 
 
 def _page(listing: Listing[T], rows: Sequence[Record], page: PageRequest, offset: int) -> Page[T]:
-    total = Total.capped(rows[0]["total"] if rows else 0)
+    total = Total.capped(rows[0]["total"] if rows else 0) if page.total else NOT_COUNTED
     items = [row for row in rows if row["row_place"] is not None]
     shown = items[: page.first]
     return Page(

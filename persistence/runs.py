@@ -18,7 +18,7 @@ from domain.access import Scope
 from domain.errors import Conflict, NotFound
 from domain.experiments import NewExperiment
 from domain.idempotency import ClientToken
-from domain.paging import Page, Total
+from domain.paging import NOT_COUNTED, Page, Total
 from domain.runs import Moment, NewRun, Param, Run, RunListing, RunParents, RunStatus, Tag
 from domain.runs.values import as_json
 from persistence import idempotency
@@ -260,5 +260,5 @@ def _page(found: FoundPage, wanted: RunListing, at: Moment) -> Page[Run]:
         cursors=[wanted.keyset.encode(cursor_key(row, wanted)) for row in rows],
         has_next_page=len(found.rows) > wanted.page.first,
         has_previous_page=wanted.page.after is not None or wanted.offset > 0,
-        total=Total(0, exact=False) if found.counted is None else Total.capped(found.counted),
+        total=NOT_COUNTED if found.counted is None else Total.capped(found.counted),
     )

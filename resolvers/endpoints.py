@@ -15,6 +15,7 @@ from domain.endpoints import Endpoint, EndpointTraffic, Prediction, PredictionRe
 from domain.errors import NotFound
 from domain.paging import Page, PageRequest
 from resolvers.batching import by_key, by_parent
+from resolvers.selection import page_of
 
 if TYPE_CHECKING:
     from domain.access import Scope
@@ -55,7 +56,7 @@ async def endpoints(
     info: strawberry.Info[Context, None], first: int | None = 50, after: str | None = None
 ) -> Page[Endpoint]:
     """A page of the workspace's endpoints."""
-    return await info.context.services.endpoints.list(info.context.require_scope(), PageRequest.of(first, after))
+    return await info.context.services.endpoints.list(info.context.require_scope(), page_of(info, first, after))
 
 
 async def endpoint(

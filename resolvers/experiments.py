@@ -11,8 +11,9 @@ from strawberry.dataloader import DataLoader
 
 from domain.errors import BadUserInput, NotFound
 from domain.experiments import Experiment
-from domain.paging import Page, PageRequest
+from domain.paging import Page
 from resolvers.batching import by_key
+from resolvers.selection import page_of
 
 if TYPE_CHECKING:
     from domain.access import Scope
@@ -40,7 +41,7 @@ async def experiments(
 ) -> Page[Experiment]:
     """A page of the workspace's experiments."""
     scope = info.context.require_scope()
-    return await info.context.services.experiments.page(scope, PageRequest.of(first, after), filter_text=filter)
+    return await info.context.services.experiments.page(scope, page_of(info, first, after), filter_text=filter)
 
 
 async def experiment(

@@ -17,8 +17,9 @@ from strawberry.dataloader import DataLoader
 
 from domain.errors import BadUserInput, Unauthenticated
 from domain.identity import ApiKey, ApiKeySecret, AuthResult, KeyExpiry, User
-from domain.paging import Page, PageRequest
+from domain.paging import Page
 from resolvers.batching import by_key
+from resolvers.selection import page_of
 
 if TYPE_CHECKING:
     from domain.access import Scope
@@ -143,7 +144,7 @@ def runs_of_user(
     after: str | None = None,
 ) -> Awaitable[Page[Run]]:
     """Their runs, newest first."""
-    return info.context.loaders.runs.of_owner.load((parent.id, PageRequest.of(first, after)))
+    return info.context.loaders.runs.of_owner.load((parent.id, page_of(info, first, after)))
 
 
 def models_of_user(
@@ -153,7 +154,7 @@ def models_of_user(
     after: str | None = None,
 ) -> Awaitable[Page[Model]]:
     """Their models, newest first."""
-    return info.context.loaders.models.of_owner.load((parent.id, PageRequest.of(first, after)))
+    return info.context.loaders.models.of_owner.load((parent.id, page_of(info, first, after)))
 
 
 def endpoints_of_user(
@@ -163,7 +164,7 @@ def endpoints_of_user(
     after: str | None = None,
 ) -> Awaitable[Page[Endpoint]]:
     """Their endpoints, newest first."""
-    return info.context.loaders.endpoints.of_owner.load((parent.id, PageRequest.of(first, after)))
+    return info.context.loaders.endpoints.of_owner.load((parent.id, page_of(info, first, after)))
 
 
 def api_keys_of_user(

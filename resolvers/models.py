@@ -15,6 +15,7 @@ from domain.errors import BadUserInput, NotFound
 from domain.models import Model, ModelVersion
 from domain.paging import Page, PageRequest
 from resolvers.batching import by_key, by_parent
+from resolvers.selection import page_of
 
 if TYPE_CHECKING:
     from domain.access import Scope
@@ -69,7 +70,7 @@ async def models(
 ) -> Page[Model]:
     """A page of the workspace's models."""
     scope = info.context.require_scope()
-    return await info.context.services.models.list(scope, PageRequest.of(first, after), filter=filter)
+    return await info.context.services.models.list(scope, page_of(info, first, after), filter=filter)
 
 
 async def model(
@@ -110,7 +111,7 @@ def versions(
     after: str | None = None,
 ) -> Awaitable[Page[ModelVersion]]:
     """Its versions, newest first."""
-    return info.context.loaders.models.versions_of_model.load((parent.id, PageRequest.of(first, after)))
+    return info.context.loaders.models.versions_of_model.load((parent.id, page_of(info, first, after)))
 
 
 def latest_version(
@@ -147,7 +148,7 @@ def endpoints_of_version(
     after: str | None = None,
 ) -> Awaitable[Page[Endpoint]]:
     """The endpoints that serve it."""
-    return info.context.loaders.endpoints.of_version.load((parent.id, PageRequest.of(first, after)))
+    return info.context.loaders.endpoints.of_version.load((parent.id, page_of(info, first, after)))
 
 
 async def created_by(parent: strawberry.Parent[ModelVersion], info: strawberry.Info[Context, None]) -> User:

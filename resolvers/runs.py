@@ -19,7 +19,7 @@ from domain.metrics import KeysRequest, SeriesAxis, SeriesRequest, SummariesRequ
 from domain.paging import Page, PageRequest
 from domain.runs import Run, RunOrder, RunsRequest
 from resolvers.batching import by_key, by_parent
-from resolvers.selection import wants_total
+from resolvers.selection import page_of, wants_total
 
 if TYPE_CHECKING:
     from domain.access import Scope
@@ -57,7 +57,7 @@ class RunLoaders:
         runs = services.runs
 
         async def of_owners(user_ids: list[str], page: PageRequest) -> dict[str, Page[Run]]:
-            return await runs.of_owners(scope, user_ids, RunsRequest(page=page))
+            return await runs.of_owners(scope, user_ids, RunsRequest(page=page, total=page.total))
 
         return cls(
             runs=by_key(partial(runs.by_ids, scope)),
@@ -206,4 +206,4 @@ def model_versions(
     after: str | None = None,
 ) -> Awaitable[Any]:
     """The model versions that came out of it."""
-    return info.context.loaders.models.versions_of_run.load((parent.id, PageRequest.of(first, after)))
+    return info.context.loaders.models.versions_of_run.load((parent.id, page_of(info, first, after)))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from graphql import FieldNode, FragmentSpreadNode, InlineFragmentNode, SelectionSetNode
 
+from domain.paging import PageRequest
+
 if TYPE_CHECKING:
     import strawberry
 
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
 def wants_total(info: strawberry.Info[Any, Any]) -> bool:
     """Whether a connection's length is selected."""
     return selects(info, {"totalCount", "totalCountAtLeast"})
+
+
+def page_of(info: strawberry.Info[Any, Any], first: int | None, after: str | None) -> PageRequest:
+    """The page that a connection's arguments ask for; its length is counted only when it is selected."""
+    return PageRequest.of(first, after, total=wants_total(info))
 
 
 def selects(info: strawberry.Info[Any, Any], names: set[str]) -> bool:

@@ -116,6 +116,32 @@ async def grown(product: Product, number: int) -> None:
     )
 
 
+async def test_lengths_are_counted_only_when_selected(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    await grown(product, 0)
+    everything = """{
+      experiments { %s nodes { runs { %s nodes { name } } } }
+      models { %s nodes { versions { %s nodes { version } } } }
+      endpoints { %s nodes { name } }
+      viewer { runs { %s nodes { name } } models { %s nodes { name } } endpoints { %s nodes { name } } }
+    }"""
+    with counted(monkeypatch) as seen:
+        await product.graphql(everything.replace("%s", ""))
+    assert seen
+    assert not [text for text in seen if "count(*)" in text]
+    with counted(monkeypatch) as seen:
+        answer = await product.graphql(everything.replace("%s", "totalCountAtLeast"))
+    assert [text for text in seen if "count(*)" in text]
+    assert answer["experiments"]["totalCountAtLeast"] == 1
+    assert answer["models"]["totalCountAtLeast"] == 1
+    assert answer["models"]["nodes"][0]["versions"]["totalCountAtLeast"] == 1
+    assert answer["endpoints"]["totalCountAtLeast"] == 1
+    assert {name: of["totalCountAtLeast"] for name, of in answer["viewer"].items()} == {
+        "runs": 2,
+        "models": 1,
+        "endpoints": 1,
+    }
+
+
 async def test_five_levels_deep_the_count_stays(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     have = 0
     counts: dict[int, int] = {}
