@@ -29,10 +29,10 @@ BOUNDARY = "flat"
 
 
 class BigFile:
-    """A valid safetensors file of about `size` bytes that exists nowhere: a header, and one tensor of zeros."""
+    """A valid safetensors file that exists nowhere: a header, and one tensor of `size` zeros, whole MiB."""
 
     def __init__(self, size: int) -> None:
-        header = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+        header = json.dumps({"w": {"dtype": "U8", "shape": [size // MIB, MIB], "data_offsets": [0, size]}}).encode()
         header += b" " * (-len(header) % 8)
         self._head = len(header).to_bytes(8, "little") + header
         self._zeros = size
@@ -128,7 +128,8 @@ async def _there_and_back(folder: Path, database_url: str, sizes: dict[str, int]
                 assert await _download(http, version) == (big.size, big.sha256)
             report.append(
                 f"{kind} {big.size / MIB:.0f} MiB: up {took:.1f} s,"
-                f" RSS {up.before / MIB:.0f} + {up.growth / MIB:.1f} MiB; down {time.monotonic() - started:.1f} s, + {down.growth / MIB:.1f} MiB"
+                f" RSS {up.before / MIB:.0f} + {up.growth / MIB:.1f} MiB;"
+                f" down {time.monotonic() - started:.1f} s, RSS + {down.growth / MIB:.1f} MiB"
             )
             log.info("%s", report[-1])
             assert up.growth < MOST_GROWTH, report
