@@ -26,6 +26,7 @@ from persistence.run_writes import open_for_write
 RETRY_PAUSES: Final = (0.05, 0.25)
 LINES_AT_ONCE: Final = 5_000
 CHARACTERS_AT_ONCE: Final = 4_000_000
+_HEAVY_LINES: Final = 1_000
 
 _EXISTS: Final = "SELECT 1 FROM runs WHERE workspace_id = $1 AND id = $2 AND purged_at IS NULL"
 _LEDGER: Final = """
@@ -86,15 +87,17 @@ class PostgresLogs:
 
     async def append(self, scope: Scope, run_id: str, batch: str, draft: LogDraft, now: datetime) -> LinesStored:
         """After a lost commit the batch is sent again under its id, which stores it once whatever had happened."""
+        digest = await asyncio.to_thread(draft.digest) if len(draft.lines) > _HEAVY_LINES else draft.digest()
         for pause in RETRY_PAUSES:
             try:
-                return await self._append(scope, run_id, batch, draft, now)
+                return await self._append(scope, run_id, batch, draft, digest=digest, now=now)
             except Unavailable:
                 await asyncio.sleep(pause)
-        return await self._append(scope, run_id, batch, draft, now)
+        return await self._append(scope, run_id, batch, draft, digest=digest, now=now)
 
-    async def _append(self, scope: Scope, run_id: str, batch: str, draft: LogDraft, now: datetime) -> LinesStored:
-        digest = draft.digest()
+    async def _append(
+        self, scope: Scope, run_id: str, batch: str, draft: LogDraft, *, digest: bytes, now: datetime
+    ) -> LinesStored:
         async with self._database.transaction() as tx:
             try:
                 run = await open_for_write(tx, scope, run_id, now)

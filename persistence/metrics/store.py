@@ -97,7 +97,7 @@ class PostgresMetrics:
                 draft.points > _HEAVY_POINTS or len(draft.columns) > _HEAVY_KEYS,
                 lambda: _prepared(draft, run.last_step, _milliseconds(now)),
             )
-            summaries = await _summaries_with(tx, run_id, fresh)
+            summaries = await _columns_with(tx, run_id, fresh)
             seq = run.metric_seq + 1
             await tx.execute(
                 sql.APPEND,
@@ -109,7 +109,7 @@ class PostgresMetrics:
                 payload,
                 now,
                 batch.last_step if batch.points else None,
-                *_columns_of(summaries),
+                *summaries,
             )
             return Appended(seq, batch.points, run.stop_requested, run.started)
 
@@ -214,16 +214,20 @@ def _prepared(draft: Draft, last_step: int | None, now_ms: int) -> tuple[Batch, 
     return batch, encode(batch), [MetricSummary.of(column) for column in batch.columns]
 
 
-async def _summaries_with(tx: Connection, run_id: str, fresh: list[MetricSummary]) -> list[MetricSummary]:
-    """The summaries that a batch's keys have after it. The run's head is locked, so nobody else changes them.
+async def _columns_with(tx: Connection, run_id: str, fresh: list[MetricSummary]) -> tuple[list[Any], ...]:
+    """The summaries that a batch's keys have after it, as columns of the statement that stores them.
 
-    Raises BadUserInput when the run would have too many keys.
+    The run's head is locked, so nobody else changes them. Raises BadUserInput when the run would have too many keys.
     """
     rows = await tx.fetch(sql.SUMMARIES_OF_KEYS, ids.to_uuid(run_id), [summary.key for summary in fresh])
-    before = {row["key"]: _summary(row) for row in rows}
-    added = len(fresh) - len(before)
+    added = len(fresh) - len(rows)
     if added and await tx.fetchval(sql.COUNT_KEYS, ids.to_uuid(run_id)) + added > MAX_KEYS:
         raise BadUserInput(f"a run has at most {MAX_KEYS} metric keys; this batch would add {added}")
+    return await _off_loop(len(fresh) > _HEAVY_KEYS, lambda: _columns_of(_after(rows, fresh)))
+
+
+def _after(rows: Sequence[Record], fresh: list[MetricSummary]) -> list[MetricSummary]:
+    before = {row["key"]: _summary(row) for row in rows}
     return [before[summary.key].then(summary) if summary.key in before else summary for summary in fresh]
 
 
