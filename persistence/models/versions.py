@@ -1,7 +1,6 @@
-"""Models, versions and the references to their files in PostgreSQL. All SQL of the registry is here.
+"""Versions of models: how they come to be, change, go, and are read.
 
-A version's number comes from its model's row under its lock, so it is unique and never used again. A file may be
-collected only under the advisory lock of its digest, which every new reference to it takes as well.
+A version's number comes from its model's row under its lock, so it is unique and never used again.
 """
 
 from __future__ import annotations
@@ -10,171 +9,32 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
-
-import asyncpg
 
 from domain import ids
 from domain.access import Scope
 from domain.architecture import Architecture, parse
 from domain.errors import Conflict, NotFound
 from domain.idempotency import ClientToken
-from domain.models import (
-    Model,
-    ModelChanges,
-    ModelFile,
-    ModelVersion,
-    NewVersion,
-    VersionChanges,
-    numbered,
-)
+from domain.models import ModelVersion, NewVersion, VersionChanges, numbered
 from domain.paging import Keyset, Page, PageRequest
-from domain.search import Expression
-from persistence import search
 from persistence.database import Connection, Database
 from persistence.idempotency import claim
-from persistence.model_rows import MODEL, VERSION, architecture_json, model_key, read_model, read_version, tags_json
+from persistence.models import files
+from persistence.models.files import workspace_of
+from persistence.models.rows import VERSION, architecture_json, read_version, tags_json
 from persistence.pages import FIRST_ARGUMENT, Listing, pages
 
 _VERSIONS: Final = "model_versions v JOIN models m ON m.id = v.model_id"
-_NEWEST_MODEL: Final = (("m.created_at", "timestamptz"), ("m.id", "uuid"))
 _NEWEST_VERSION: Final = (("v.created_at", "timestamptz"), ("v.id", "uuid"))
-_SEARCH: Final = search.Columns(
-    attributes={
-        "name": "m.name",
-        "description": "m.description",
-        "model_type": "m.model_type",
-        "created": "m.created_at",
-        "updated": "m.updated_at",
-    },
-    keyed={"tags": search.KeyedColumns("jsonb_each_text(m.tags)", "TRUE", text="value")},
-)
-_LOCK_BLOB: Final = "SELECT pg_advisory_xact_lock(hashtextextended('blob:' || $1::text, 0))"
-_IN_USE: Final = """
-    SELECT DISTINCT e.name FROM endpoints e
-     WHERE e.workspace_id = $1 AND (
-           EXISTS (SELECT 1 FROM endpoint_traffic t WHERE t.endpoint_id = e.id AND t.version_id = ANY($2::uuid[]))
-        OR e.pending->>'version_id' = ANY($3::text[]))
-     ORDER BY e.name LIMIT 5"""
 
 
-class PostgresModels:
-    """Implements `domain.models.ModelRepository`."""
+class PostgresVersions:
+    """The half of `domain.models.ModelRepository` that is about versions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    # --- models ----------------------------------------------------------------------------------
-
-    async def create(self, scope: Scope, model: Model, token: ClientToken | None) -> Model:
-        try:
-            async with self._database.transaction() as tx:
-                first = await claim(tx, scope, token, ids.to_uuid(model.id))
-                if first is None:
-                    await tx.execute(
-                        "INSERT INTO models (id, workspace_id, owner_id, name, description, model_type, tags,"
-                        " next_version, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $8)",
-                        ids.to_uuid(model.id),
-                        _workspace(scope),
-                        ids.to_uuid(model.owner_id),
-                        model.name,
-                        model.description,
-                        model.model_type,
-                        tags_json(model.tags),
-                        model.created_at,
-                    )
-        except asyncpg.UniqueViolationError as error:
-            raise _name_taken(model.name) from error
-        if first is None:
-            return model
-        return await self._present(scope, ids.from_uuid("mdl", first))
-
-    async def update(self, scope: Scope, model_id: str, changes: ModelChanges, now: datetime) -> Model:
-        values: dict[str, object] = dict(changes)
-        if "tags" in changes:
-            values["tags"] = tags_json(changes["tags"])
-        places = [f"{column} = ${place}" for place, column in enumerate(values, start=4)]
-        try:
-            row = await self._database.fetchrow(
-                f"UPDATE models m SET {', '.join([*places, 'updated_at = GREATEST(updated_at, $3)'])}"  # noqa: S608 - keys of ModelChanges
-                f" WHERE m.workspace_id = $1 AND m.id = $2 RETURNING {MODEL}",
-                _workspace(scope),
-                ids.to_uuid(model_id),
-                now,
-                *values.values(),
-            )
-        except asyncpg.UniqueViolationError as error:
-            raise _name_taken(str(values.get("name"))) from error
-        if row is None:
-            raise NotFound("no such model", field="id")
-        return read_model(row)
-
-    async def delete(self, scope: Scope, model_id: str) -> list[str]:
-        async with self._database.transaction() as tx:
-            locked = await tx.fetchrow(
-                "SELECT id FROM models WHERE workspace_id = $1 AND id = $2 FOR UPDATE",
-                _workspace(scope),
-                ids.to_uuid(model_id),
-            )
-            if locked is None:
-                raise NotFound("no such model", field="id")
-            versions = await tx.fetch(
-                "SELECT id, sha256 FROM model_versions WHERE model_id = $1 ORDER BY id FOR UPDATE", locked["id"]
-            )
-            await _refuse_in_use(tx, scope, [row["id"] for row in versions])
-            await tx.execute("DELETE FROM models WHERE id = $1", locked["id"])
-            digests = sorted({row["sha256"] for row in versions if row["sha256"] is not None})
-            await _drop_references(tx, scope, digests)
-            return digests
-
-    async def by_ids(self, scope: Scope, model_ids: Sequence[str]) -> dict[str, Model]:
-        rows = await self._database.fetch(
-            f"SELECT {MODEL} FROM models m WHERE m.workspace_id = $1 AND m.id = ANY($2::uuid[])",  # noqa: S608
-            _workspace(scope),
-            [ids.to_uuid(model_id) for model_id in model_ids],
-        )
-        return {model.id: model for model in map(read_model, rows)}
-
-    async def by_name(self, scope: Scope, name: str) -> Model | None:
-        row = await self._database.fetchrow(
-            f"SELECT {MODEL} FROM models m WHERE m.workspace_id = $1 AND m.name = $2",  # noqa: S608
-            _workspace(scope),
-            name,
-        )
-        return None if row is None else read_model(row)
-
-    async def page(
-        self, scope: Scope, where: Expression | None, text: str, page: PageRequest, offset: int = 0
-    ) -> Page[Model]:
-        condition, arguments = search.compile(where, _SEARCH, FIRST_ARGUMENT)
-        listing = Listing(
-            columns=MODEL,
-            source="models m",
-            where=f"m.workspace_id = p.id AND {condition}",
-            order=_NEWEST_MODEL,
-            keyset=Keyset(("models", text), (datetime, str)),
-            item=read_model,
-            key=model_key,
-            arguments=tuple(arguments),
-        )
-        workspace = _workspace(scope)
-        return (await pages(self._database, listing, [workspace], page, offset))[workspace]
-
-    async def of_owners(self, scope: Scope, owner_ids: Sequence[str], page: PageRequest) -> dict[str, Page[Model]]:
-        listing = Listing(
-            columns=MODEL,
-            source="models m",
-            where=f"m.owner_id = p.id AND m.workspace_id = ${FIRST_ARGUMENT}",
-            order=_NEWEST_MODEL,
-            keyset=Keyset(("models of owner",), (datetime, str)),
-            item=read_model,
-            key=model_key,
-            arguments=(_workspace(scope),),
-        )
-        found = await pages(self._database, listing, [ids.to_uuid(owner) for owner in owner_ids], page)
-        return {owner: found[ids.to_uuid(owner)] for owner in owner_ids}
-
-    # --- versions, written -----------------------------------------------------------------------
+    # --- written --------------------------------------------------------------------------------
 
     async def add_version(
         self,
@@ -191,9 +51,9 @@ class PostgresModels:
                 version = numbered(version, number)
                 await _check_run(tx, scope, version.run_id)
                 if version.file is not None:
-                    await tx.execute(_LOCK_BLOB, version.file.sha256)
+                    await files.lock(tx, version.file.sha256)
                     await place()
-                    await _refer(tx, scope, version.file, version.created_at)
+                    await files.refer(tx, scope, version.file, version.created_at)
                 await _insert_version(tx, scope, version, new)
         if first is None:
             return version
@@ -209,7 +69,7 @@ class PostgresModels:
             places = ", ".join(f"{column} = ${place}" for place, column in enumerate(values, start=3))
             await self._database.execute(
                 f"UPDATE model_versions SET {places} WHERE workspace_id = $1 AND id = $2",  # noqa: S608 - keys of VersionChanges
-                _workspace(scope),
+                workspace_of(scope),
                 ids.to_uuid(version_id),
                 *values.values(),
             )
@@ -219,7 +79,7 @@ class PostgresModels:
         async with self._database.transaction() as tx:
             row = await tx.fetchrow(
                 "SELECT architecture FROM model_versions WHERE workspace_id = $1 AND id = $2 FOR UPDATE",
-                _workspace(scope),
+                workspace_of(scope),
                 ids.to_uuid(version_id),
             )
             if row is None:
@@ -240,7 +100,7 @@ class PostgresModels:
             model = await tx.fetchval(
                 "SELECT m.id FROM models m WHERE m.workspace_id = $1 AND m.id ="
                 " (SELECT model_id FROM model_versions WHERE id = $2) FOR UPDATE",
-                _workspace(scope),
+                workspace_of(scope),
                 ids.to_uuid(version_id),
             )
             row = await tx.fetchrow(
@@ -250,19 +110,19 @@ class PostgresModels:
             )
             if row is None:
                 raise NotFound("no such model version", field="id")
-            await _refuse_in_use(tx, scope, [row["id"]])
+            await files.refuse_in_use(tx, scope, [row["id"]])
             await tx.execute("DELETE FROM model_versions WHERE id = $1", row["id"])
             await tx.execute("UPDATE models SET updated_at = GREATEST(updated_at, now()) WHERE id = $1", model)
             digests = [row["sha256"]] if row["sha256"] is not None else []
-            await _drop_references(tx, scope, digests)
+            await files.drop_references(tx, scope, digests)
             return digests
 
-    # --- versions, read --------------------------------------------------------------------------
+    # --- read -----------------------------------------------------------------------------------
 
     async def versions_by_ids(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, ModelVersion]:
         rows = await self._database.fetch(
             f"SELECT {VERSION} FROM {_VERSIONS} WHERE v.workspace_id = $1 AND v.id = ANY($2::uuid[])",  # noqa: S608
-            _workspace(scope),
+            workspace_of(scope),
             [ids.to_uuid(version_id) for version_id in version_ids],
         )
         return {version.id: version for version in map(read_version, rows)}
@@ -272,7 +132,7 @@ class PostgresModels:
             return None
         row = await self._database.fetchrow(
             f"SELECT {VERSION} FROM {_VERSIONS} WHERE v.workspace_id = $1 AND v.model_id = $2 AND v.version = $3",  # noqa: S608
-            _workspace(scope),
+            workspace_of(scope),
             ids.to_uuid(model_id),
             number,
         )
@@ -289,7 +149,7 @@ class PostgresModels:
             keyset=Keyset(("versions of model",), (int,)),
             item=read_version,
             key=lambda row: (row["version"],),
-            arguments=(_workspace(scope),),
+            arguments=(workspace_of(scope),),
         )
         found = await pages(self._database, listing, [ids.to_uuid(model) for model in model_ids], page, offset)
         return {model: found[ids.to_uuid(model)] for model in model_ids}
@@ -305,7 +165,7 @@ class PostgresModels:
             keyset=Keyset(("versions of run",), (datetime, str)),
             item=read_version,
             key=lambda row: (row["created_at"], ids.from_uuid("ver", row["id"])),
-            arguments=(_workspace(scope),),
+            arguments=(workspace_of(scope),),
         )
         found = await pages(self._database, listing, [ids.to_uuid(run) for run in run_ids], page)
         return {run: found[ids.to_uuid(run)] for run in run_ids}
@@ -315,7 +175,7 @@ class PostgresModels:
             f"SELECT x.* FROM unnest($2::uuid[]) p(id) CROSS JOIN LATERAL (SELECT {VERSION} FROM {_VERSIONS}"  # noqa: S608
             " WHERE v.model_id = p.id AND v.workspace_id = $1 AND v.status = 'ready'"
             " ORDER BY v.version DESC LIMIT 1) x",
-            _workspace(scope),
+            workspace_of(scope),
             [ids.to_uuid(model_id) for model_id in model_ids],
         )
         return {version.model_id: version for version in map(read_version, rows)}
@@ -324,7 +184,7 @@ class PostgresModels:
         rows = await self._database.fetch(
             "SELECT id, architecture FROM model_versions"
             " WHERE workspace_id = $1 AND id = ANY($2::uuid[]) AND architecture IS NOT NULL",
-            _workspace(scope),
+            workspace_of(scope),
             [ids.to_uuid(version_id) for version_id in version_ids],
         )
         return {ids.from_uuid("ver", row["id"]): json.loads(row["architecture"]) for row in rows}
@@ -332,40 +192,10 @@ class PostgresModels:
     async def tensors(self, scope: Scope, version_id: str) -> list[list[Any]] | None:
         found = await self._database.fetchval(
             "SELECT tensors FROM model_versions WHERE workspace_id = $1 AND id = $2",
-            _workspace(scope),
+            workspace_of(scope),
             ids.to_uuid(version_id),
         )
         return None if found is None else json.loads(found)
-
-    # --- files -----------------------------------------------------------------------------------
-
-    async def unreferenced(self, digests: Sequence[str]) -> list[str]:
-        rows = await self._database.fetch(
-            "SELECT d.sha256 FROM unnest($1::text[]) d(sha256) WHERE NOT EXISTS (SELECT 1 FROM workspaces w"
-            " JOIN model_versions v ON v.workspace_id = w.id AND v.sha256 = d.sha256)",
-            list(digests),
-        )
-        return [row["sha256"] for row in rows]
-
-    async def collect(self, sha256: str, remove: Callable[[], Awaitable[None]]) -> bool:
-        async with self._database.transaction() as tx:
-            await tx.execute(_LOCK_BLOB, sha256)
-            used = await tx.fetchval(
-                "SELECT EXISTS (SELECT 1 FROM workspaces w JOIN model_versions v"
-                " ON v.workspace_id = w.id AND v.sha256 = $1)",
-                sha256,
-            )
-            if used:
-                return False
-            await tx.execute("DELETE FROM blobs WHERE sha256 = $1", sha256)
-            await remove()
-            return True
-
-    async def _present(self, scope: Scope, model_id: str) -> Model:
-        found = (await self.by_ids(scope, [model_id])).get(model_id)
-        if found is None:
-            raise NotFound("what this client token made is gone", field="client_token")
-        return found
 
     async def _present_version(self, scope: Scope, version_id: str) -> ModelVersion:
         found = (await self.versions_by_ids(scope, [version_id])).get(version_id)
@@ -378,7 +208,7 @@ async def _next_number(tx: Connection, scope: Scope, version: ModelVersion) -> i
     number: int | None = await tx.fetchval(
         "UPDATE models SET next_version = next_version + 1, updated_at = GREATEST(updated_at, $3)"
         " WHERE workspace_id = $1 AND id = $2 RETURNING next_version - 1",
-        _workspace(scope),
+        workspace_of(scope),
         ids.to_uuid(version.model_id),
         version.created_at,
     )
@@ -392,32 +222,11 @@ async def _check_run(tx: Connection, scope: Scope, run_id: str | None) -> None:
         return
     found = await tx.fetchval(
         "SELECT 1 FROM runs WHERE workspace_id = $1 AND id = $2 AND purged_at IS NULL FOR KEY SHARE",
-        _workspace(scope),
+        workspace_of(scope),
         ids.to_uuid(run_id),
     )
     if found is None:
         raise NotFound("no such run", field="run_id")
-
-
-async def _refer(tx: Connection, scope: Scope, file: ModelFile, now: datetime) -> None:
-    await tx.execute(
-        "INSERT INTO blobs (workspace_id, sha256, size_bytes, created_at) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT (workspace_id, sha256) DO NOTHING",
-        _workspace(scope),
-        file.sha256,
-        file.size_bytes,
-        now,
-    )
-
-
-async def _drop_references(tx: Connection, scope: Scope, digests: Sequence[str]) -> None:
-    """Forgets the files that no version of the workspace has any more."""
-    await tx.execute(
-        "DELETE FROM blobs b WHERE b.workspace_id = $1 AND b.sha256 = ANY($2::text[]) AND NOT EXISTS"
-        " (SELECT 1 FROM model_versions v WHERE v.workspace_id = $1 AND v.sha256 = b.sha256)",
-        _workspace(scope),
-        list(digests),
-    )
 
 
 async def _insert_version(tx: Connection, scope: Scope, version: ModelVersion, new: NewVersion) -> None:
@@ -432,7 +241,7 @@ async def _insert_version(tx: Connection, scope: Scope, version: ModelVersion, n
         " tensors, architecture, inputs, outputs) VALUES"
         " ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
         ids.to_uuid(version.id),
-        _workspace(scope),
+        workspace_of(scope),
         ids.to_uuid(version.model_id),
         version.version,
         version.status.value,
@@ -447,20 +256,3 @@ async def _insert_version(tx: Connection, scope: Scope, version: ModelVersion, n
         tensors,
         *architecture,
     )
-
-
-async def _refuse_in_use(tx: Connection, scope: Scope, versions: Sequence[UUID]) -> None:
-    found = await tx.fetch(
-        _IN_USE, _workspace(scope), list(versions), [ids.from_uuid("ver", version) for version in versions]
-    )
-    if found:
-        named = ", ".join(repr(row["name"]) for row in found)
-        raise Conflict(f"traffic goes to it at {named}; deploy another version there, or delete the endpoint first")
-
-
-def _workspace(scope: Scope) -> UUID:
-    return ids.to_uuid(scope.workspace_id)
-
-
-def _name_taken(name: str) -> Conflict:
-    return Conflict(f"a model called {name!r} exists already", field="name")

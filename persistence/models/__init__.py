@@ -1,0 +1,7 @@
+"""Models, versions and the references to their files in PostgreSQL. All SQL of the registry is here."""
+
+from __future__ import annotations
+
+from persistence.models.repository import PostgresModels
+
+__all__ = ["PostgresModels"]

@@ -1,0 +1,93 @@
+"""References from versions to files, and what else keeps a version from being deleted.
+
+A file may be collected only under the advisory lock of its digest, which every new reference to it takes as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from domain import ids
+from domain.access import Scope
+from domain.errors import Conflict
+from domain.models import ModelFile
+from persistence.database import Connection, Database
+
+_LOCK_BLOB: Final = "SELECT pg_advisory_xact_lock(hashtextextended('blob:' || $1::text, 0))"
+_IN_USE: Final = """
+    SELECT DISTINCT e.name FROM endpoints e
+     WHERE e.workspace_id = $1 AND (
+           EXISTS (SELECT 1 FROM endpoint_traffic t WHERE t.endpoint_id = e.id AND t.version_id = ANY($2::uuid[]))
+        OR e.pending->>'version_id' = ANY($3::text[]))
+     ORDER BY e.name LIMIT 5"""
+
+
+def workspace_of(scope: Scope) -> UUID:
+    """The workspace as the database knows it."""
+    return ids.to_uuid(scope.workspace_id)
+
+
+async def lock(tx: Connection, sha256: str) -> None:
+    """Until the transaction ends nobody else adds a reference to the file, or collects it."""
+    await tx.execute(_LOCK_BLOB, sha256)
+
+
+async def refer(tx: Connection, scope: Scope, file: ModelFile, now: datetime) -> None:
+    """Notes that the workspace has the file."""
+    await tx.execute(
+        "INSERT INTO blobs (workspace_id, sha256, size_bytes, created_at) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (workspace_id, sha256) DO NOTHING",
+        workspace_of(scope),
+        file.sha256,
+        file.size_bytes,
+        now,
+    )
+
+
+async def drop_references(tx: Connection, scope: Scope, digests: Sequence[str]) -> None:
+    """Forgets the files that no version of the workspace has any more."""
+    await tx.execute(
+        "DELETE FROM blobs b WHERE b.workspace_id = $1 AND b.sha256 = ANY($2::text[]) AND NOT EXISTS"
+        " (SELECT 1 FROM model_versions v WHERE v.workspace_id = $1 AND v.sha256 = b.sha256)",
+        workspace_of(scope),
+        list(digests),
+    )
+
+
+async def refuse_in_use(tx: Connection, scope: Scope, versions: Sequence[UUID]) -> None:
+    """Raises Conflict naming the endpoints that need one of the versions."""
+    found = await tx.fetch(
+        _IN_USE, workspace_of(scope), list(versions), [ids.from_uuid("ver", version) for version in versions]
+    )
+    if found:
+        named = ", ".join(repr(row["name"]) for row in found)
+        raise Conflict(f"traffic goes to it at {named}; deploy another version there, or delete the endpoint first")
+
+
+async def unreferenced(database: Database, digests: Sequence[str]) -> list[str]:
+    """Those of the digests that no version of any workspace has."""
+    rows = await database.fetch(
+        "SELECT d.sha256 FROM unnest($1::text[]) d(sha256) WHERE NOT EXISTS (SELECT 1 FROM workspaces w"
+        " JOIN model_versions v ON v.workspace_id = w.id AND v.sha256 = d.sha256)",
+        list(digests),
+    )
+    return [row["sha256"] for row in rows]
+
+
+async def collect(database: Database, sha256: str, remove: Callable[[], Awaitable[None]]) -> bool:
+    """Removes the file unless a version has it; answers whether it did."""
+    async with database.transaction() as tx:
+        await lock(tx, sha256)
+        used = await tx.fetchval(
+            "SELECT EXISTS (SELECT 1 FROM workspaces w JOIN model_versions v"
+            " ON v.workspace_id = w.id AND v.sha256 = $1)",
+            sha256,
+        )
+        if used:
+            return False
+        await tx.execute("DELETE FROM blobs WHERE sha256 = $1", sha256)
+        await remove()
+        return True
