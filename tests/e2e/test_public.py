@@ -71,6 +71,8 @@ def test_every_other_route_and_root_field_refuses(server: Running) -> None:
     with connect(
         server.url.replace("http", "ws") + "/graphql", subprotocols=[Subprotocol("graphql-transport-ws")]
     ) as ws:
+        assert ws.response is not None
+        assert "Sec-WebSocket-Extensions" not in ws.response.headers  # compression is offered, and declined
         ws.send('{"type": "subscribe", "id": "1", "payload": {"query": "{ serverInfo { name } }"}}')
         with pytest.raises(Exception, match="4401"):
             ws.recv(30)
