@@ -17,11 +17,10 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from domain import access
-from domain.identity import ClientInfo
 from resolvers.context import Context, Services
 from server.edge.connections import LiveConnections
 from server.edge.cookies import Cookies
-from server.edge.identity import request_id_of
+from server.edge.identity import client_of, request_id_of
 from server.edge.stack import Dispatcher, edge
 from server.graphql.extensions import OnePassExecutor, extensions
 from server.graphql.view import ContextFactory, GraphQLView, Page
@@ -59,12 +58,6 @@ def context_factory(services: Services, cookies: Cookies) -> ContextFactory:
         )
 
     return make
-
-
-def client_of(connection: Request | WebSocket) -> ClientInfo:
-    """Where a request came from."""
-    address = connection.client.host if connection.client is not None else None
-    return ClientInfo(address, connection.headers.get("user-agent")).cleaned()
 
 
 def graphql_schema(settings: Settings) -> strawberry.Schema:

@@ -41,7 +41,9 @@ class LiveConnections:
         self.stopping = asyncio.Event()
         self._open: set[LiveConnection] = set()
 
-    def __len__(self) -> int:
+    @property
+    def open_count(self) -> int:
+        """How many WebSockets and streams are open."""
         return len(self._open)
 
     @asynccontextmanager

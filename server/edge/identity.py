@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from domain.access import Scope
 from domain.errors import DomainError, Unauthenticated
+from domain.identity import ClientInfo
 
 _IDENTITY: Final = "axonml.identity"
 _REQUEST_ID: Final = "axonml.request_id"
@@ -66,6 +67,12 @@ def caller_of(scope: MutableMapping[str, Any]) -> Caller:
 def scope_of(connection: HTTPConnection) -> Scope:
     """The caller's scope. Raises Unauthenticated on a public route without credentials."""
     return caller_of(connection.scope).require()
+
+
+def client_of(connection: HTTPConnection) -> ClientInfo:
+    """Where a request came from, and what sent it."""
+    address = connection.client.host if connection.client is not None else None
+    return ClientInfo(address, connection.headers.get("user-agent")).cleaned()
 
 
 def set_request_id(scope: MutableMapping[str, Any], request_id: str) -> None:

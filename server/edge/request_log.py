@@ -45,7 +45,7 @@ class RequestLog:
             nonlocal status, size
             kind = message["type"]
             if kind in ("http.response.start", "websocket.http.response.start", "websocket.accept"):
-                status = message.get("status", 101)
+                status = int(message.get("status", 101))  # an HTTPStatus would be written as its name
                 headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
                 message = {**message, "headers": headers}
             elif kind == "http.response.body":

@@ -14,11 +14,11 @@ from starlette.responses import Response
 
 from domain import identity as domain
 from domain.errors import BadUserInput, Unauthenticated
-from domain.identity import AuthResult, ClientInfo, Identity, KeyExpiry
+from domain.identity import AuthResult, Identity, KeyExpiry
 from domain.paging import PageRequest
 from schema.scalars import read_datetime, write_datetime
 from server.edge.cookies import Cookies, read
-from server.edge.identity import request_id_of, scope_of
+from server.edge.identity import client_of, request_id_of, scope_of
 from server.rest.errors import error_response
 from server.rest.handler import answer, json_body, no_content, optional_json_body, query
 from server.rest.operations import auth as operations
@@ -47,14 +47,14 @@ class _KeysQuery(Struct):
 async def _setup(request: Request) -> Response:
     given = await json_body(request, SetupRequest)
     result = await _identity(request).setup(
-        token=given.token, email=given.email, password=given.password, name=given.name, client=_client(request)
+        token=given.token, email=given.email, password=given.password, name=given.name, client=client_of(request)
     )
     return _signed_in(request, result, given.session, 201)
 
 
 async def _login(request: Request) -> Response:
     given = await json_body(request, LoginRequest)
-    result = await _identity(request).login(email=given.email, password=given.password, client=_client(request))
+    result = await _identity(request).login(email=given.email, password=given.password, client=client_of(request))
     return _signed_in(request, result, given.session)
 
 
@@ -188,8 +188,3 @@ def _identity(request: Request) -> Identity:
 def _cookies(request: Request) -> Cookies:
     found: Cookies = request.app.state.cookies
     return found
-
-
-def _client(request: Request) -> ClientInfo:
-    address = request.client.host if request.client is not None else None
-    return ClientInfo(address, request.headers.get("user-agent")).cleaned()

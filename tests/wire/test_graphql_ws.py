@@ -323,7 +323,7 @@ async def test_a_stop_closes_every_socket_so_that_clients_reconnect() -> None:
             assert await close_code(busy) == 1012
             assert await close_code(idle) == 1012
             await eventually(lambda: "stopped" in ended)
-            await eventually(lambda: len(server.connections) == 0)
+            await eventually(lambda: server.connections.open_count == 0)
         with pytest.raises(ConnectionClosed):
             async with open_socket(server) as late:
                 await late.recv()
