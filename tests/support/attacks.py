@@ -87,10 +87,17 @@ _EVERYTHING = (
     f"runs(first: 2) {{ nodes {{ {_RUN} modelVersions(first: 2) {{ nodes {{ model {{ name }} }} }} }} }}"
     f" models(first: 2) {{ nodes {{ {_MODEL} }} }} endpoints(first: 2) {{ nodes {{ {_ENDPOINT} }} }}"
 )
-_ANY = (
-    f"... on Run {{ {_RUN} children(first: 2) {{ nodes {{ name }} }} parent {{ name }} }}"
-    f" ... on Experiment {{ name runs {{ nodes {{ {_RUN} }} }} }} ... on Model {{ {_MODEL} }} ... on ModelVersion {{ model {{ name }} run {{ name }}"
-    f" architecture }} ... on Endpoint {{ {_ENDPOINT} }} ... on User {{ {_EVERYTHING} }} ... on ApiKey {{ name }}"
+_ANY = " ".join(
+    f"... on {kind} {{ {fields} }}"
+    for kind, fields in {
+        "Run": f"{_RUN} children(first: 2) {{ nodes {{ name }} }} parent {{ name }}",
+        "Experiment": f"name runs(first: 2) {{ nodes {{ {_RUN} }} }}",
+        "Model": _MODEL,
+        "ModelVersion": f"{_VERSION} architecture",
+        "Endpoint": _ENDPOINT,
+        "User": _EVERYTHING,
+        "ApiKey": "name",
+    }.items()
 )
 
 
