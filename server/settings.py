@@ -236,6 +236,9 @@ class LimitsSettings(_Section):
         1_000_000, ge=100, description="Highest estimated number of fields a GraphQL operation resolves."
     )
     graphql_seconds: float = Field(30.0, gt=0, description="Longest time for one GraphQL query or mutation.")
+    graphql_input_objects: int = Field(
+        2_500, ge=10, description="Most input objects (points, lines, params) in the variables of a GraphQL operation."
+    )
     graphql_documents: int = Field(1_000, ge=1, description="Validated GraphQL documents kept in memory.")
     socket_init_seconds: float = Field(
         10.0, gt=0, description="A GraphQL WebSocket must send `connection_init` within this time."

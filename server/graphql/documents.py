@@ -14,6 +14,7 @@ from typing import Final
 from graphql import (
     DocumentNode,
     GraphQLError,
+    GraphQLInputType,
     GraphQLSchema,
     OperationDefinitionNode,
     parse,
@@ -25,7 +26,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from domain.errors import DomainError, QueryTooComplex
 from server.edge import public
-from server.graphql.limits import Measure, Meter, check
+from server.graphql.limits import Measure, Meter, check, inputs_of
 from server.settings import LimitsSettings
 
 TEXT_BUDGET: Final = 256 * 1024
@@ -48,6 +49,7 @@ class KnownOperation:
     kind: str
     root_names: frozenset[str]
     measure: Measure | None
+    inputs: Mapping[str, GraphQLInputType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Documents:
             except DomainError as problem:
                 refusal = refusal or problem
             operations[definition.name.value if definition.name else None] = KnownOperation(
-                definition.operation.value, names, measure
+                definition.operation.value, names, measure, inputs_of(schema, definition)
             )
         if refusal is not None:
             return KnownDocument(document, operations, refusal=refusal)

@@ -25,7 +25,7 @@ from server.edge import public
 from server.edge.identity import SIGN_IN
 from server.graphql.documents import Documents, KnownDocument
 from server.graphql.errors import present_all, refusal
-from server.graphql.limits import check_cost
+from server.graphql.limits import check_cost, check_inputs
 from server.settings import LimitsSettings
 
 
@@ -138,6 +138,7 @@ class KnownDocuments(SchemaExtension):
                 return
             if operation is not None and operation.measure is not None:
                 check_cost(operation.measure, execution.variables or {}, self._limits)
+                check_inputs(operation.inputs, execution.variables or {}, self._limits)
         except DomainError as problem:
             execution.pre_execution_errors = [refusal(problem, context.request_id)]
 

@@ -15,6 +15,9 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLInputObjectType,
+    GraphQLInputType,
+    GraphQLList,
     GraphQLObjectType,
     GraphQLSchema,
     InlineFragmentNode,
@@ -27,11 +30,12 @@ from graphql import (
     VariableNode,
     get_named_type,
     is_list_type,
+    type_from_ast,
     value_from_ast_untyped,
 )
 from graphql.type import GraphQLField, GraphQLInterfaceType, GraphQLNonNull
 
-from domain.errors import QueryTooComplex
+from domain.errors import PayloadTooLarge, QueryTooComplex
 from server.settings import LimitsSettings
 
 UNPAGED_LIST: Final = 10
@@ -330,3 +334,38 @@ def check_cost(measure: Measure, variables: Variables, limits: LimitsSettings) -
             f"the operation may resolve about {cost} fields; at most {limits.graphql_cost} are allowed: "
             "ask for smaller pages (first, points) or fewer nested lists"
         )
+
+
+def inputs_of(schema: GraphQLSchema, operation: OperationDefinitionNode) -> dict[str, GraphQLInputType]:
+    """The variables of an operation that hold input objects, with their types."""
+    typed = {
+        definition.variable.name.value: type_from_ast(schema, definition.type)
+        for definition in operation.variable_definitions or ()
+    }
+    return {
+        name: form  # type: ignore[misc]  # the named type says that it is an input
+        for name, form in typed.items()
+        if form is not None and isinstance(get_named_type(form), GraphQLInputObjectType)
+    }
+
+
+def check_inputs(inputs: Mapping[str, GraphQLInputType], variables: Variables, limits: LimitsSettings) -> None:
+    """Raises PayloadTooLarge for too many input objects: each is converted one by one while everybody else waits."""
+    most = limits.graphql_input_objects
+    found = 0
+    waiting: list[tuple[Any, Any]] = [(form, variables.get(name)) for name, form in inputs.items()]
+    while waiting:
+        form, value = waiting.pop()
+        if isinstance(form, GraphQLNonNull):
+            form = form.of_type
+        if isinstance(form, GraphQLList):
+            elements = value if isinstance(value, list) else [value]
+            if isinstance(get_named_type(form), GraphQLInputObjectType):
+                waiting.extend((form.of_type, element) for element in elements[: most + 1])
+        elif isinstance(form, GraphQLInputObjectType) and isinstance(value, dict):
+            found += 1
+            waiting.extend((field.type, value[name]) for name, field in form.fields.items() if name in value)
+        if found > most:
+            raise PayloadTooLarge(
+                f"more than {most} input objects in one operation; send columns (series), several requests, or use REST"
+            )

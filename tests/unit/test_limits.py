@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 
 import pytest
 from graphql import OperationDefinitionNode, build_schema, parse
 
-from domain.errors import QueryTooComplex
+from domain.errors import PayloadTooLarge, QueryTooComplex
 from server.graphql.documents import LONGEST_KEPT, Documents
-from server.graphql.limits import Measure, Meter
+from server.graphql.limits import Measure, Meter, check_inputs
 from server.settings import LimitsSettings
 
 SCHEMA = build_schema(
@@ -147,3 +148,42 @@ def test_long_documents_are_not_kept() -> None:
     documents.get(SCHEMA, text, explorer=True)
     documents.get(SCHEMA, text, explorer=True)
     assert documents.hits == 0
+
+
+INPUTS = build_schema(
+    """
+    scalar JSON
+    input Point { key: String! value: JSON }
+    input Batch { runId: ID! points: [Point!] config: JSON }
+    type Query { hello: String }
+    type Mutation { log(input: Batch!): String, put(points: [Point!]!): String, keep(document: JSON!): String }
+    """
+)
+BATCH, POINTS, DOCUMENT = (
+    "mutation ($x: Batch!) { log(input: $x) }",
+    "mutation ($x: [Point!]!) { put(points: $x) }",
+    "mutation ($x: JSON!) { keep(document: $x) }",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "allowed"),
+    [
+        (BATCH, {"runId": "r", "points": [{"key": "a"}] * 9}, True),
+        (BATCH, {"runId": "r", "points": [{"key": "a"}] * 10}, False),
+        (POINTS, [{"key": "a"}] * 10, True),
+        (POINTS, [{"key": "a"}] * 11, False),
+        (POINTS, {"key": "a"}, True),
+        (BATCH, {"runId": "r", "config": [{"free": "form"}] * 99}, True),
+        (BATCH, {"runId": "r", "points": [{"key": "a", "value": [{}] * 99}]}, True),
+        (DOCUMENT, [{"free": "form"}] * 99, True),
+        (BATCH, None, True),
+        (BATCH, [7, {"points": {}}], True),
+    ],
+)
+def test_input_objects_are_counted_before_they_are_converted(text: str, value: object, *, allowed: bool) -> None:
+    limits = LimitsSettings(graphql_input_objects=10)
+    operation = Documents(limits).get(INPUTS, text, explorer=True).operation(None)
+    assert operation is not None
+    with nullcontext() if allowed else pytest.raises(PayloadTooLarge):
+        check_inputs(operation.inputs, {"x": value}, limits)
