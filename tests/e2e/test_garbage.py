@@ -84,6 +84,7 @@ PLACES = (
     "enum",
     "line",
     "list of objects",
+    "at least one point",
 )
 
 

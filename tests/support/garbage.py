@@ -215,7 +215,7 @@ class RestGarbage:
                     yield Sent(about, method, filled(path, {**known, name: text}), plain, JSON)
                 elif place == "query":
                     yield Sent(about, method, f"{filled(path, known)}?{name}={in_path(text)}", plain, JSON)
-                elif text.isprintable() and text.isascii() and len(text) < LONGEST_HEADER:
+                elif text == text.strip() and text.isprintable() and text.isascii() and len(text) < LONGEST_HEADER:
                     yield Sent(about, method, filled(path, known), plain, {**JSON, name: text})
         if method == "get":
             yield Sent(f"{method} {path} query unknown", method, f"{filled(path, known)}?no_such_parameter=1")
