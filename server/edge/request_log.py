@@ -58,7 +58,7 @@ class RequestLog:
             await self._app(scope, receive, watched)
         except DomainError as problem:
             if status:
-                report(problem, path=scope["path"])
+                log.warning("answer broken off", path=scope["path"], code=problem.code, reason=problem.message)
             else:
                 await refuse(scope, receive, watched, problem, request_id)
         except Exception as error:  # noqa: BLE001 - the last line of defence: a defect is logged and masked

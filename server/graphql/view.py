@@ -7,7 +7,7 @@ defect with its text.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, cast
 
@@ -32,7 +32,7 @@ from server.edge.connections import LiveConnections
 from server.edge.identity import Authenticator, caller_of, request_id_of
 from server.graphql.errors import present_all
 from server.graphql.socket import SocketAdapter, TransportHandler
-from server.rest.errors import error_response
+from server.rest.errors import error_response, retry_after
 from server.settings import LimitsSettings
 
 GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
@@ -40,7 +40,9 @@ JSON: Final = "application/json"
 SSE: Final = "text/event-stream"
 _ANY: Final = ("*/*", "application/*")
 # Refusals of a whole operation that a client, or a proxy, should see in the status line whatever it accepts.
-_ALWAYS_IN_STATUS: Final = frozenset({"UNAUTHENTICATED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"})
+_ALWAYS_IN_STATUS: Final = frozenset(
+    {"UNAUTHENTICATED", "RATE_LIMITED", "OVERLOADED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"}
+)
 
 ContextFactory = Callable[[Scope | None, Request | WebSocket, Response | None], Any]
 Page = Callable[[Request], Response | Awaitable[Response]]
@@ -83,6 +85,13 @@ def _object_or_none(data: Mapping[str, Any], name: str) -> dict[str, Any] | None
     if value is not None and not isinstance(value, dict):
         raise BadUserInput(f"{name} must be an object or null", field=name)
     return value
+
+
+def _retry_after(errors: Iterable[Mapping[str, Any]]) -> str | None:
+    """When an operation that answered nothing may be tried again: after the longest wait that was asked for."""
+    extensions = [error.get("extensions", {}) for error in errors]
+    waits = [retry_after(each.get("code", ""), each.get("retryAfter")) for each in extensions]
+    return max((wait for wait in waits if wait is not None), key=int, default=None)
 
 
 class GraphQLView(GraphQL[Any, None]):
@@ -243,6 +252,8 @@ class GraphQLView(GraphQL[Any, None]):
         accepted = isinstance(sub_response, Negotiated) and sub_response.graphql_json
         if accepted:
             response.headers["content-type"] = f"{GRAPHQL_RESPONSE}; charset=utf-8"
+        if response_data.get("data") is None and (wait := _retry_after(response_data.get("errors", ()))) is not None:
+            response.headers["retry-after"] = wait
         if "data" not in response_data:
             code = response_data["errors"][0].get("extensions", {}).get("code", "BAD_USER_INPUT")
             if accepted or code in _ALWAYS_IN_STATUS:

@@ -18,6 +18,7 @@ from server.logs import get_logger
 
 log = get_logger("axonml.errors")
 
+_RETRIED: Final = frozenset({"RATE_LIMITED", "OVERLOADED", "UNAVAILABLE"})
 MASKED: Final = "something went wrong inside the server; its log has the details under this request id"
 
 
@@ -71,6 +72,13 @@ def graphql_body(error: DomainError | None, request_id: str) -> dict[str, Any]:
     }
 
 
+def retry_after(code: str, seconds: float | None) -> str | None:
+    """The `Retry-After` header in whole seconds; None where trying again is not the advice."""
+    if seconds is None and code not in _RETRIED:
+        return None
+    return str(max(1, math.ceil(seconds or 0)))
+
+
 def error_response(
     error: DomainError | None,
     request_id: str,
@@ -82,9 +90,9 @@ def error_response(
     """The answer to a refused request; `error` is None for a defect. `status` overrides the code's own."""
     body = graphql_body(error, request_id) if graphql else rest_body(error, request_id)
     extra = dict(headers or {})
-    if error is not None and error.retry_after is not None:
-        extra.setdefault("Retry-After", str(max(1, math.ceil(error.retry_after))))
     code = error.code if error else INTERNAL
+    if (wait := retry_after(code, error.retry_after if error else None)) is not None:
+        extra.setdefault("Retry-After", wait)
     if code == "UNAUTHENTICATED":
         extra.setdefault("WWW-Authenticate", 'Bearer realm="axonml"')
     return Response(

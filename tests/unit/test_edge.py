@@ -43,7 +43,7 @@ async def test_the_access_log_writes_a_status_as_its_number() -> None:
 
 async def test_an_empty_registry_of_connections_is_still_one() -> None:
     connections = LiveConnections()
-    assert bool(connections) is True  # type: ignore[truthy-bool]  # what this is about
+    assert bool(connections) is True
     assert connections.open_count == 0
 
     async def close(_code: int, _reason: str) -> None:

@@ -17,7 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from domain.access import Principal, Scope, UserRole
-from domain.errors import BadUserInput, Conflict, NotFound, RateLimited, Unauthenticated
+from domain.errors import BadUserInput, Conflict, NotFound, RateLimited, Unauthenticated, Unavailable
 from server.edge.connections import LiveConnections
 from server.edge.cookies import Cookies
 from server.edge.identity import request_id_of
@@ -115,6 +115,10 @@ class Query:
     @strawberry.field
     def limited(self) -> str | None:
         raise RateLimited("slow down", retry_after=3)
+
+    @strawberry.field
+    def busy(self, seconds: float | None = None) -> str:
+        raise Unavailable("the database is away", retry_after=seconds)
 
     @strawberry.field
     def huge(self) -> int:

@@ -222,6 +222,34 @@ def test_cost_counts_variables(http: httpx.Client) -> None:
     assert code_of(run(http, query, variables={"n": 10**15})) in ("QUERY_TOO_COMPLEX", "BAD_USER_INPUT")
 
 
+def test_an_operation_that_answers_nothing_says_when_to_try_again(http: httpx.Client) -> None:
+    for query, wait in (
+        ("{ busy }", "1"),
+        ("{ busy(seconds: 2.2) }", "3"),
+        ("{ busy(seconds: 90) hello }", "90"),
+        ("{ limited }", None),  # its answer is partial: the error says it, the request is not to be repeated as a whole
+        ("{ refuse }", None),
+    ):
+        assert run(http, query).headers.get("retry-after") == wait, query
+
+
+def test_only_defects_are_errors_in_the_log(http: httpx.Client, log_lines: io.StringIO) -> None:
+    refused = {
+        "{ refuse }": "BAD_USER_INPUT",
+        "{ nothing }": "BAD_USER_INPUT",
+        "{": "BAD_USER_INPUT",
+        "{ items { items { items { items { items { name } } } } } }": "QUERY_TOO_COMPLEX",
+        "{ busy }": "UNAVAILABLE",
+        "{ sleep(seconds: 5) }": "DEADLINE_EXCEEDED",
+    }
+    for query, code in refused.items():
+        assert code_of(run(http, query)) == code, query
+    assert [line for line in map(json.loads, log_lines.getvalue().splitlines()) if line["level"] == "error"] == []
+    assert code_of(run(http, "{ boom }")) == "INTERNAL"
+    (line,) = [line for line in map(json.loads, log_lines.getvalue().splitlines()) if line["level"] == "error"]
+    assert "hunter2" in line["exception"]
+
+
 def test_anonymous_callers_run_only_the_public_root_fields(served: Served) -> None:
     with httpx.Client(base_url=served.url) as anonymous:
         assert run(anonymous, "{ serverInfo __typename }").json()["data"]["serverInfo"] == "AxonML"
