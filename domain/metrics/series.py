@@ -81,10 +81,14 @@ def draw_all(
     so each may get fewer buckets than asked for.
     """
     ordered = sorted(columns, key=lambda column: column.key)
-    share = max(1, MOST_BUCKETS // max(1, len(ordered) * runs))
-    request = replace(request, points=min(request.points, share))
+    request = shared_out(request, len(ordered) * runs)
     drawn = (draw(column, request, started_ms) for column in ordered)
     return [series for series in drawn if series.count]
+
+
+def shared_out(request: SeriesRequest, series: int) -> SeriesRequest:
+    """The request with each of so many series bounded, so that the answer is."""
+    return replace(request, points=min(request.points, max(1, MOST_BUCKETS // max(1, series))))
 
 
 def draw(column: Column, request: SeriesRequest, started_ms: int) -> MetricSeries:
@@ -106,15 +110,18 @@ def draw(column: Column, request: SeriesRequest, started_ms: int) -> MetricSerie
 
 
 def _window(x: Ints, request: SeriesRequest) -> tuple[int, int]:
-    unit = 1_000 if request.axis is SeriesAxis.RELATIVE else 1
-    first, last = 0, len(x)
-    if request.start is not None:
-        bound = _bounded(request.start * unit, math.ceil)
-        first = last if bound > MAX_STEP else int(np.searchsorted(x, np.int64(bound), "left"))
-    if request.end is not None:
-        bound = _bounded(request.end * unit, math.floor)
-        last = 0 if bound < MIN_STEP else int(np.searchsorted(x, np.int64(bound), "right"))
+    low, high = window_bounds(request)
+    first = len(x) if low > MAX_STEP else int(np.searchsorted(x, np.int64(low), "left"))
+    last = 0 if high < MIN_STEP else int(np.searchsorted(x, np.int64(high), "right"))
     return first, max(first, last)
+
+
+def window_bounds(request: SeriesRequest) -> tuple[int, int]:
+    """The lowest and highest x of a request, in steps or ms; one beyond 64 bits when nothing can satisfy it."""
+    unit = 1_000 if request.axis is SeriesAxis.RELATIVE else 1
+    low = MIN_STEP if request.start is None else _bounded(request.start * unit, math.ceil)
+    high = MAX_STEP if request.end is None else _bounded(request.end * unit, math.floor)
+    return low, high
 
 
 def _bounded(bound: float, rounded: Any) -> int:
@@ -132,35 +139,49 @@ def _bounded(bound: float, rounded: Any) -> int:
 
 def _bucketed(column: Column, x: Ints, points: int) -> MetricSeries:
     """At most `points` buckets; `x` is in order, has more elements than that, and may repeat."""
-    starts = _bucket_starts(x, points)
+    starts = np.zeros(1, np.intp) if points == 1 else bucket_starts(x, bucket_width(x, points))
     ends = np.append(starts[1:], len(x)) - 1
-    finite = np.isfinite(column.values)
-    lowest = np.minimum.reduceat(np.where(finite, column.values, np.inf), starts)
-    highest = np.maximum.reduceat(np.where(finite, column.values, -np.inf), starts)
+    low, high = band(column.values, column.values, starts)
     return MetricSeries(
         key=column.key,
         steps=column.steps[ends],
         values=column.values[ends],
         timestamps=column.timestamps[ends],
-        min=np.where(np.isinf(lowest), np.nan, lowest),
-        max=np.where(np.isinf(highest), np.nan, highest),
+        min=low,
+        max=high,
         count=len(column),
         downsampled=True,
     )
 
 
-def _bucket_starts(x: Ints, points: int) -> npt.NDArray[np.intp]:
-    """Where each bucket begins. Neighbours share a bucket of width 2^k when they agree above bit k."""
-    if points == 1:
-        return np.zeros(1, np.intp)
-    order_kept = x.view(np.uint64) ^ _SIGN
-    differing = _bit_length(order_kept[2:] ^ order_kept[1:-1])  # the first point stands alone
-    histogram = np.bincount(differing, minlength=65)
+def band(low: Floats, high: Floats, starts: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """The lowest and highest finite value of each bucket; NaN where it has none. `low`, `high`: of what is united."""
+    lowest = np.minimum.reduceat(np.where(np.isfinite(low), low, np.inf), starts)
+    highest = np.maximum.reduceat(np.where(np.isfinite(high), high, -np.inf), starts)
+    return np.where(np.isinf(lowest), np.nan, lowest), np.where(np.isinf(highest), np.nan, highest)
+
+
+def bucket_width(x: Ints, points: int) -> int:
+    """The smallest k for which buckets of width 2^k number at most `points`, which is at least 2. `x` is in order."""
+    histogram = np.bincount(_differing(x), minlength=65)
     at_least = histogram[::-1].cumsum()[::-1]  # at_least[b]: neighbours that differ in bit b-1 or above
     width = 0
     while at_least[width + 1 :].any() and int(at_least[width + 1]) + 2 > points:
         width += 1
-    return np.concatenate(([0, 1], np.flatnonzero(differing > width) + 2))
+    return width
+
+
+def bucket_starts(x: Ints, width: int) -> npt.NDArray[np.intp]:
+    """Where each bucket of width 2^`width` begins; the first point has one of its own. `x` is in order, not empty."""
+    if len(x) == 1:
+        return np.zeros(1, np.intp)
+    return np.concatenate(([0, 1], np.flatnonzero(_differing(x) > width) + 2))
+
+
+def _differing(x: Ints) -> npt.NDArray[np.int64]:
+    """The highest bit in which neighbours differ, from the second point on: k+1 for buckets wider than 2^k to unite."""
+    order_kept = x.view(np.uint64) ^ _SIGN
+    return _bit_length(order_kept[2:] ^ order_kept[1:-1])
 
 
 def _bit_length(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
