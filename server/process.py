@@ -185,7 +185,6 @@ class Host:
                 ws_max_size=settings.limits.socket_message_bytes,
                 # Columns of numbers hardly shrink: it took four times the processor, and memory for every socket.
                 ws_per_message_deflate=False,
-                limit_concurrency=settings.limits.connections,
                 timeout_graceful_shutdown=math.ceil(grace),
                 backlog=1024,
             )

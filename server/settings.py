@@ -244,7 +244,7 @@ class LimitsSettings(_Section):
         10.0, gt=0, description="A GraphQL WebSocket must send `connection_init` within this time."
     )
     socket_operations: int = Field(100, ge=1, description="Most operations running at once on one WebSocket.")
-    connections: int = Field(2_000, ge=10, description="Most connections at once; further requests are answered 503.")
+    connections: int = Field(2_000, ge=10, description="Most requests and sockets open at once; more are answered 503.")
 
 
 class MetricsSettings(_Section):

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from domain.errors import BadUserInput, DomainError, MethodNotAllowed, NotFound
 from server.edge.bodies import BodyLimits
 from server.edge.cookies import Cookies
+from server.edge.crowd import Crowd
 from server.edge.gate import Gate
 from server.edge.headers import SecurityHeaders
 from server.edge.hosts import TrustedHosts, trusted_hosts
@@ -73,5 +74,6 @@ def edge(app: ASGIApp, settings: Settings, authenticator: Authenticator, cookies
             expose_headers=("X-Request-Id", "Retry-After"),
         )
     app = TrustedHosts(app, trusted_hosts(settings.server))
+    app = Crowd(app, settings.limits.connections)
     app = RequestLog(app)
     return SecurityHeaders(app, https=https)

@@ -6,7 +6,9 @@ import asyncio
 import io
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +17,9 @@ import msgspec
 import pytest
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
-from websockets.sync.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from domain.errors import BadUserInput, Conflict, NotFound, RateLimited, Unavailable
 from server.edge import public
@@ -449,6 +453,41 @@ def test_what_is_being_sent_is_torn_visibly_when_it_must_end(
     lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
     assert [line["event"] for line in lines if line["event"] == "answer cut short"] == ["answer cut short"]
     assert not [line for line in lines if line["level"] in ("error", "critical")]
+
+
+def test_who_comes_on_top_of_the_limit_is_told_to_come_back() -> None:
+    with (
+        serving(limits=LimitsSettings(connections=10)) as server,
+        httpx.Client(base_url=server.url, headers=SIGNED_IN, timeout=30) as client,
+        ExitStack() as held,
+    ):
+        streams = [held.enter_context(client.stream("GET", "/api/stream")).iter_raw() for _ in range(8)]
+        assert [next(stream) for stream in streams] == [b"first\n"] * 8
+        sockets = [held.enter_context(_graphql_socket(server)) for _ in range(2)]
+
+        refused = client.post("/api/read", content=b"x" * 1000)
+        assert error_of(refused) == (503, "UNAVAILABLE", None)
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["error"]["request_id"] == refused.headers["x-request-id"]
+        of_graph = client.post("/graphql", json={"query": "{ hello }"})
+        assert (of_graph.status_code, of_graph.headers["retry-after"]) == (503, "1")
+        assert of_graph.json()["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
+        with pytest.raises(InvalidStatus) as no_socket, _graphql_socket(server):
+            pass
+        assert no_socket.value.response.status_code == 503
+        assert no_socket.value.response.headers["retry-after"] == "1"
+        assert client.get("/health").status_code == 200
+
+        sockets[0].close()
+        until = time.monotonic() + 10
+        while (answered := client.post("/api/read", content=b"x" * 1000)).status_code == 503:
+            assert time.monotonic() < until
+        assert answered.text == "1000"
+        server.call(server.connections.stop())
+
+
+def _graphql_socket(server: Served) -> ClientConnection:
+    return connect(server.socket, subprotocols=[Subprotocol("graphql-transport-ws")])
 
 
 def test_streams_end_when_the_server_stops() -> None:
