@@ -270,6 +270,8 @@ def _satisfiable(request: Request, size: int) -> bool:
     found = [_RANGE.fullmatch(part) for part in parts]
     if given.startswith("bytes=") and len(parts) <= MAX_RANGES and all(found):
         bounds = [(int(part[1] or 0), part[2]) for part in found if part is not None]
+        if any(part is not None and not part[1] and int(part[2] or 0) == 0 for part in found):
+            return False  # the last zero bytes
         if all(not end or start <= int(end) for start, end in bounds):
             return all(start < size for start, _ in bounds)
     request.scope["headers"] = [header for header in request.scope["headers"] if header[0].lower() != b"range"]

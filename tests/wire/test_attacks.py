@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from server import protocol
 from server.graphql.documents import LONGEST, LONGEST_ANONYMOUS
 from server.protocol import HEAD_BYTES
 from tests.support.attacks import ENDPOINT, MODEL, RUN, World
@@ -228,6 +229,12 @@ async def test_the_head_of_a_request_is_bounded(product: Product, parts: tuple[b
     assert b" 200 " in await _answer(product, _START, b"\r\n")
 
 
+async def test_a_head_that_never_comes_holds_no_connection(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    assert await _answer(product) == b""
+    assert await _answer(product, _START) == b""
+
+
 async def test_trailers_are_no_headers(product: Product) -> None:
     forged = (
         b"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n"
@@ -287,6 +294,15 @@ async def test_a_download_is_an_attachment_whatever_it_is_called(world: World, n
     etag = {"If-None-Match": answer.headers["etag"]}
     assert (await world.product.rest("GET", f"{path}/1/download", headers=etag)).status_code == 200
     assert (await world.product.http.get(f"{path}/1/download", headers=etag)).status_code == 401
+
+
+@pytest.mark.parametrize("wanted", ["-0", "99999-", ",".join(["0-0"] * 3_000), "9" * 5_000 + "-"])
+async def test_odd_ranges_are_ignored_or_refused(world: World, wanted: str) -> None:
+    path = f"/api/models/{MODEL}/versions/1/download"
+    answer = await world.product.rest("GET", path, headers={"Range": f"bytes={wanted}"})
+    if answer.status_code != 200:
+        assert (answer.status_code, answer.json()["error"]["field"]) == (416, "Range")
+    assert len(answer.content) < 2 * len(weights_file())
 
 
 async def test_private_answers_are_stored_by_no_cache(world: World) -> None:
