@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NewType
 
@@ -95,6 +96,8 @@ def read_ints(value: Any) -> list[int]:
     """A column of whole numbers."""
     if not isinstance(value, list):
         raise ValueError("expected a list of whole numbers")
+    if set(map(type, value)) == {int} and min(value) >= -(2**63) and max(value) < 2**63:
+        return value  # what nearly every column is, and may be long
     return [read_int(element) for element in value]
 
 
@@ -102,6 +105,9 @@ def read_floats(value: Any) -> list[float]:
     """A column of doubles."""
     if not isinstance(value, list):
         raise ValueError("expected a list of numbers")
+    if set(map(type, value)) <= {int, float}:
+        with suppress(OverflowError):  # refused below
+            return list(map(float, value))
     return [read_float(element) for element in value]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import UTC, datetime
 
 import numpy as np
@@ -68,6 +69,18 @@ def test_whatever_is_read_is_of_its_type(value: object) -> None:
             assert type(read(value)) is kind
         except ValueError:
             continue
+
+
+@given(st.lists(st.integers() | st.floats() | st.booleans() | st.text(max_size=2) | st.just(10**400), max_size=4))
+def test_a_column_is_read_as_its_elements_are(values: list[object]) -> None:
+    for read_all, read_one in ((scalars.read_ints, scalars.read_int), (scalars.read_floats, scalars.read_float)):
+        try:
+            one_by_one = [read_one(value) for value in values]
+        except ValueError as refused:
+            with pytest.raises(ValueError, match=re.escape(str(refused))):
+                read_all(values)
+        else:
+            assert list(map(repr, read_all(values))) == list(map(repr, one_by_one))
 
 
 @pytest.mark.parametrize("value", [True, 1.5, 2**63, -(2**63) - 1, "1e3", "", "-", "٣", "0x10", 1e300, None, [1]])
