@@ -50,7 +50,15 @@ _PUT_TAG: Final = """
     ON CONFLICT (run_id, key) DO UPDATE SET value = EXCLUDED.value
 """
 PURGED: Final = "SELECT id FROM runs WHERE purged_at IS NOT NULL ORDER BY purged_at"
-_PURGED_PARTS: Final = ("metric_batches", "metric_summaries", "log_lines", "log_batches", "run_params", "run_tags")
+_PURGED_PARTS: Final = (
+    "metric_batches",
+    "metric_chunks",
+    "metric_summaries",
+    "log_lines",
+    "log_batches",
+    "run_params",
+    "run_tags",
+)
 
 
 def read_run(row: asyncpg.Record, at: Moment) -> Run:

@@ -1,4 +1,4 @@
-"""Rows of the metric store: an append log of batches, a head and summaries per run."""
+"""Rows of the metric store: an append log of batches, sealed chunks, a head and summaries per run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from tortoise.models import Model
 class RunHeadRow(Model):
     """The write head of a run's append logs, locked until commit so that sequence numbers have no gap.
 
-    `metric_seq` and `log_seq` are the newest sequence numbers given out (0 = none yet).
+    `metric_seq` and `log_seq` are the newest sequence numbers given out (0 = none yet). The points of batches up to
+    `sealed_seq` are in chunks; batches up to `weighed_seq` were found not worth sealing, or are sealed.
     """
 
     run: fields.OneToOneRelation[Model] = fields.OneToOneField(
@@ -20,13 +21,18 @@ class RunHeadRow(Model):
     log_seq = fields.BigIntField(default=0)
     last_step = fields.BigIntField(null=True)
     points = fields.BigIntField(default=0)
+    sealed_seq = fields.BigIntField(db_default=0)
+    weighed_seq = fields.BigIntField(db_default=0)
 
     class Meta:
         table = "run_heads"
 
 
 class MetricBatchRow(Model):
-    """One acknowledged batch: columnar bytes under the run's next sequence number; also the idempotency ledger."""
+    """One acknowledged batch: columnar bytes under the run's next sequence number; also the idempotency ledger.
+
+    Once its points are sealed it has no payload; it is kept at all only if a client named it.
+    """
 
     id = fields.BigIntField(primary_key=True)
     run: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
@@ -36,12 +42,39 @@ class MetricBatchRow(Model):
     batch_id = fields.CharField(max_length=128)
     digest = fields.BinaryField()
     points = fields.IntField()
-    payload = fields.BinaryField()
+    payload = fields.BinaryField(null=True)
     created_at = fields.DatetimeField()
 
     class Meta:
         table = "metric_batches"
         unique_together = (("run", "seq"), ("run", "batch_id"))
+
+
+class MetricChunkRow(Model):
+    """Sealed points of one key, in the order accepted: its accepted points `first_point` (from 0) onwards.
+
+    A chunk is never changed; a short one is replaced by a longer one under a new id. `coarse` and `fine` are levels
+    to draw from without the payload, where the chunk is long enough to have them.
+    """
+
+    id = fields.BigIntField(primary_key=True)
+    run: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.RunRow", on_delete=fields.CASCADE, related_name=False
+    )
+    key = fields.CharField(max_length=250)
+    first_point = fields.BigIntField()
+    points = fields.IntField()
+    first_seq = fields.BigIntField()
+    last_seq = fields.BigIntField()
+    first_step = fields.BigIntField()
+    last_step = fields.BigIntField()
+    coarse = fields.BinaryField(null=True)
+    fine = fields.BinaryField(null=True)
+    payload = fields.BinaryField()
+
+    class Meta:
+        table = "metric_chunks"
+        unique_together = (("run", "key", "first_point"),)
 
 
 class MetricSummaryRow(Model):

@@ -370,7 +370,7 @@ async def test_only_archived_runs_are_purged_and_nothing_stays(tracking: Trackin
     tracking.runs.PURGE_ROWS = 10  # several pieces
     assert await tracking.runs.purge(scope, run.id) == run.id
     assert tracking.bus.taken() == [RunChanged(run.id)]
-    for table in ("metric_batches", "metric_summaries", "run_params", "run_tags", "run_heads"):
+    for table in ("metric_batches", "metric_chunks", "metric_summaries", "run_params", "run_tags", "run_heads"):
         assert (
             await tracking.database.fetchval(f"SELECT count(*) FROM {table} WHERE run_id = $1", ids.to_uuid(run.id))
             == 0
