@@ -83,10 +83,12 @@ class Argument:
         if self.kind == "choice":
             return "one of " + ", ".join(self.choices)
         if self.kind == "ints":
-            count = f"{self.length} whole numbers" if self.length else "a list of whole numbers"
+            plural = "s" if self.length != 1 else ""
+            count = f"{self.length} whole number{plural}" if self.length else "a list of whole numbers"
             return f"{count} from {self.low} to {self.high}"
-        noun = "a whole number" if self.kind == "int" else "a number"
-        return f"{noun} from {self.low:g} to {self.high:g}"
+        if self.kind == "int":
+            return f"a whole number from {self.low} to {self.high}"
+        return f"a number from {self.low:g} to {self.high:g}"
 
 
 def _as_float(value: Any) -> float:

@@ -75,6 +75,14 @@ def settings(
         typer.echo(f"{section}.{key}  ({name})\n    {field.description}")
 
 
+@app.command()
+def architecture() -> None:
+    """Explain the architecture document, with every operation (the page docs/architecture.md)."""
+    from server.architecture_page import markdown as page
+
+    typer.echo(page(), nl=False)
+
+
 def main() -> None:
     """The console script."""
     app()
