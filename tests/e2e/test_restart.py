@@ -68,9 +68,10 @@ async def test_subscriptions_go_on_across_a_restart(folder: Path, database_url: 
                 await until(lambda goal=goal: writer.batches >= goal, "nothing was written")  # type: ignore[misc] # bound now
                 await until(lambda: all(watch.messages for watch in watches), "nothing was received")
                 assert await served.terminate() == 0
-                assert all(watch.closed == [RESTART] * restart for watch in watches), [
-                    watch.closed for watch in watches
-                ]
+                # Who comes back while the server is still stopping is told so once more.
+                for watch in watches:
+                    assert set(watch.closed) == {RESTART}
+                    assert len(watch.closed) >= restart
                 await served.start()
             goal = writer.batches + BATCHES_EACH
             await until(lambda: writer.batches >= goal, "nothing was written")
@@ -84,7 +85,7 @@ async def test_subscriptions_go_on_across_a_restart(folder: Path, database_url: 
         assert seen == sorted(seen)
         assert seen[-1] == writer.batches - 1
         assert [watch.status for watch in watches] == ["COMPLETED"] * 3
-        assert [watch.connections for watch in watches] == [3] * 3
+        assert all(watch.connections >= 3 for watch in watches)
 
 
 async def _finish(served: Server, run: str, writer: Writer) -> None:
