@@ -14,13 +14,13 @@ This page is generated: `axonml-server architecture > docs/architecture.md`.
 
 A version whose weights are a safetensors file can be served once it has an architecture: a JSON document that says what
 is computed, as data. It comes with the upload (the part `architecture`), or later and once by
-`PUT /api/models/{{id}}/versions/{{v}}/architecture`. It is compared with the header of the weights before a byte of them
-is read: names, shapes and types must agree, nothing missing, nothing extra.
+`PUT /api/models/{{id}}/versions/{{v}}/architecture`. It is compared with the header of the weights before a byte of
+them is read: names, shapes and types must agree, nothing missing, nothing extra.
 
 ## An example
 
-Two layers over rows of 64 numbers. An `nn.Sequential` maps to it one to one: a node's id is the prefix of its tensors in
-the weights file, here `0.weight`, `0.bias`, `2.weight` and `2.bias`.
+Two layers over rows of 64 numbers. An `nn.Sequential` maps to it one to one: a node's id is the prefix of its tensors
+in the weights file, here `0.weight`, `0.bias`, `2.weight` and `2.bias`.
 
 ```json
 {{

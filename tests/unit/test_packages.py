@@ -74,6 +74,82 @@ def test_every_requirement_is_pinned() -> None:
     assert names - pins().keys() == set()
 
 
+# Licences under which a part may be shipped with, or used to build, something under Apache-2.0. MPL-2.0 asks for the
+# changes to its own files only, and none of those is changed here.
+COMPATIBLE = {
+    "0BSD", "APACHE-2.0", "BSD-2-CLAUSE", "BSD-3-CLAUSE", "BSL-1.0", "CC0-1.0", "ISC", "MIT", "MIT-0", "MPL-2.0",
+    "PSF-2.0", "ZLIB",
+}  # fmt: skip
+# What distributions write that speak no SPDX: the whole of their `License` field, or a classifier.
+IN_OTHER_WORDS = {
+    "APACHE 2.0": "APACHE-2.0",
+    "APACHE SOFTWARE LICENSE": "APACHE-2.0",
+    "BSD": "BSD-3-CLAUSE",
+    "BSD 2-CLAUSE LICENSE": "BSD-2-CLAUSE",
+    "BSD LICENSE": "BSD-3-CLAUSE",
+    "ISC LICENSE": "ISC",
+    "ISC LICENSE (ISCL)": "ISC",
+    "MIT LICENSE": "MIT",
+    "MOZILLA PUBLIC LICENSE 2.0 (MPL 2.0)": "MPL-2.0",
+    "PYTHON SOFTWARE FOUNDATION LICENSE": "PSF-2.0",
+}
+# An exception gives more rights than the licence before it, so only that licence is looked at.
+EXCEPTION = re.compile(r"\s+WITH\s+[A-Z0-9.-]+")
+
+
+def licences(distribution: importlib.metadata.Distribution) -> set[str]:
+    """The licences that a distribution names: all of those joined by AND, one of those joined by OR."""
+    metadata = distribution.metadata
+    expression = next(iter(metadata.get_all("License-Expression") or ()), None)
+    if expression is None:
+        classifiers = metadata.get_all("Classifier") or []
+        named = [item.rpartition(" :: ")[2] for item in classifiers if item.startswith("License :: OSI Approved :: ")]
+        # Some put the whole text into `License`; their classifier says which it is.
+        expression = " AND ".join(named or (text.strip() for text in metadata.get_all("License") or ()))
+    found: set[str] = set()
+    for part in re.split(r"\s+AND\s+", EXCEPTION.sub("", expression.upper())):
+        whole = IN_OTHER_WORDS.get(part, part)
+        choices = [whole] if whole in COMPATIBLE else re.split(r"\s+OR\s+", part.strip("() "))
+        named_here = [IN_OTHER_WORDS.get(choice.strip("() "), choice.strip("() ")) for choice in choices]
+        found.add(next((choice for choice in named_here if choice in COMPATIBLE), part))
+    return found
+
+
+def test_every_pinned_distribution_may_go_with_apache_2() -> None:
+    refused = {}
+    for name in pins():
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # pinned for another platform
+        others = licences(distribution) - COMPATIBLE
+        if others:
+            refused[name] = others
+    assert refused == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "understood"),
+    [
+        ("License-Expression: MIT", {"MIT"}),
+        ("License-Expression: MPL-2.0 AND (Apache-2.0 OR MIT)", {"MPL-2.0", "APACHE-2.0"}),
+        ("License-Expression: GPL-3.0-only OR MIT", {"MIT"}),
+        ("License-Expression: MIT AND GPL-3.0-only", {"MIT", "GPL-3.0-ONLY"}),
+        ("License-Expression: Apache-2.0 WITH LLVM-exception", {"APACHE-2.0"}),
+        ("Classifier: License :: OSI Approved :: BSD License", {"BSD-3-CLAUSE"}),
+        ("License: Apache 2.0", {"APACHE-2.0"}),
+        ("Classifier: License :: OSI Approved :: GNU General Public License v3 (GPLv3)",
+         {"GNU GENERAL PUBLIC LICENSE V3 (GPLV3)"}),
+        ("Summary: says nothing", {""}),
+    ],
+)  # fmt: skip
+def test_how_licences_are_read(tmp_path: Path, written: str, understood: set[str]) -> None:
+    folder = tmp_path / "thing-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.4\nName: thing\nVersion: 1\n{written}\n")
+    assert licences(importlib.metadata.PathDistribution(folder)) == understood
+
+
 def test_torch_is_pinned_without_a_build() -> None:
     assert pins()["torch"] == "2.13.0"
 
