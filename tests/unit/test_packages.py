@@ -150,6 +150,15 @@ def test_how_licences_are_read(tmp_path: Path, written: str, understood: set[str
     assert licences(importlib.metadata.PathDistribution(folder)) == understood
 
 
+def test_a_commit_runs_what_make_check_runs() -> None:
+    recipe = (ROOT / "Makefile").read_text("utf-8").partition("\ncheck: ")[2].partition("\n\n")[0]
+    checked = re.findall(r"^\t\$\(BIN\)/(\S+(?: format| check)?)", recipe, re.MULTILINE)
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
+    assert re.findall(r"repo: (\S+)", hooks) == ["local"], "a commit needs no network"
+    run = re.findall(r"entry: \.venv/bin/(\S+(?: format| check)?)", hooks)
+    assert set(run) == set(checked) == {"ruff format", "ruff check", "mypy", "lint-imports"}
+
+
 def test_torch_is_pinned_without_a_build() -> None:
     assert pins()["torch"] == "2.13.0"
 
