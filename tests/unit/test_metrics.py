@@ -17,7 +17,8 @@ from domain.errors import BadUserInput, PayloadTooLarge
 from domain.live import SharedReads
 from domain.logs import LogLevel
 from domain.metrics import Batch, Column, MetricSummary, batch_id, joined, read_cursor, write_cursor
-from persistence.metrics.codec import CorruptPayload, decode, encode
+from persistence.metrics.codec import decode, encode
+from persistence.metrics.packing import CorruptPayload
 
 _int64 = st.integers(-(2**63), 2**63 - 1)
 _keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)
