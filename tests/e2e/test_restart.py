@@ -191,6 +191,8 @@ async def _stop_with_work_in_flight(served: Server) -> None:
             assert answer.status_code == 200, answer.text
             assert answer.json()["outputs"] == [[3, 6, 9, 12]] * 3
     assert await served.ended() == 0
+    assert "took too long" not in served.logged
+    assert "did not stop" not in served.logged
     assert not [process for process in family if alive(process)], "nothing outlives a graceful stop"
 
 
