@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from domain import ids
 from domain.access import Scope
@@ -29,7 +28,8 @@ _LOCK = """
     ORDER BY h.run_id
     FOR UPDATE OF h FOR NO KEY UPDATE OF r
 """
-_TOUCH = """
+# $1: the runs that were written to, $2: the time of it.
+TOUCH = """
     UPDATE runs SET
         status = CASE status WHEN 'pending' THEN 'running' ELSE status END,
         started_at = CASE status WHEN 'pending' THEN COALESCE(started_at, $2) ELSE started_at END,
@@ -71,6 +71,17 @@ async def open_all_for_write(
 
     A refused run is left as it is. `now` is the time of the write, in UTC.
     """
+    opened = await lock_all_for_write(tx, runs, now)
+    touched = {ids.to_uuid(run.run_id) for run in opened.values() if isinstance(run, RunWrite)}
+    if touched:
+        await tx.execute(TOUCH, list(touched), now)
+    return opened
+
+
+async def lock_all_for_write(
+    tx: Connection, runs: Sequence[tuple[Scope, str]], now: datetime
+) -> dict[tuple[str, str], RunWrite | NotFound | Conflict]:
+    """Opens several runs as `open_all_for_write` does, but leaves it to the caller to TOUCH those that it writes to."""
     wanted = {(scope.workspace_id, run_id): ids.to_uuid(run_id) for scope, run_id in runs}
     workspaces = [ids.to_uuid(workspace_id) for workspace_id, _ in wanted]
     rows = {
@@ -78,7 +89,6 @@ async def open_all_for_write(
         for row in await tx.fetch(_LOCK, list(wanted.values()), workspaces)
     }
     opened: dict[tuple[str, str], RunWrite | NotFound | Conflict] = {}
-    touched: set[UUID] = set()
     for (workspace_id, run_id), uuid in wanted.items():
         row = rows.get((ids.to_uuid(workspace_id).bytes, uuid.bytes))
         if row is None:
@@ -90,7 +100,6 @@ async def open_all_for_write(
         elif status in ENDED:
             opened[workspace_id, run_id] = refusal_of_ended(status)
         else:
-            touched.add(uuid)
             opened[workspace_id, run_id] = RunWrite(
                 run_id,
                 RunStatus.RUNNING,
@@ -101,6 +110,4 @@ async def open_all_for_write(
                 row["log_seq"],
                 row["last_step"],
             )
-    if touched:
-        await tx.execute(_TOUCH, list(touched), now)
     return opened

@@ -33,7 +33,7 @@ from persistence.experiments import PostgresExperiments
 from persistence.listener import ListenBackend
 from persistence.live import Hub
 from persistence.logs import PostgresLogs
-from persistence.metrics import PostgresMetrics
+from persistence.metrics import PostgresMetrics, QueueBounds
 from persistence.models import PostgresModels
 from persistence.runs import PostgresRuns
 from resolvers.context import Services
@@ -85,9 +85,21 @@ async def compose(
                 hosting=endpoint_rows, backend=control.serving, blobs=blobs, clock=clock, host=host_name(data)
             )
             services = Services(
+            metric_rows = PostgresMetrics(
+                database, QueueBounds(settings.metrics.queue_batches, settings.metrics.queue_points)
+            )
                 identity=identity,
                 experiments=Experiments(experiments=experiment_rows, clock=clock),
                 runs=Runs(
+            runs = Runs(
+                runs=run_rows,
+                experiments=experiment_rows,
+                bus=bus,
+                hub=hub,
+                clock=clock,
+                stalled_after=timedelta(seconds=settings.metrics.stalled_after_seconds),
+            )
+            metrics = Metrics(store=metric_rows, clock=clock, bus=bus, hub=hub)
                     runs=run_rows,
                     experiments=experiment_rows,
                     bus=bus,
@@ -111,6 +123,7 @@ async def compose(
                 ),
                 version=version,
                 features=("live", "registry", "serving"),
+            supervisor.keep("metrics: write", metric_rows.writer.run)
             )
             collector = BlobCollector(models=model_rows, blobs=blobs, grace=COLLECT_GRACE, every=COLLECT_EVERY)
             supervisor.keep("bus: receive", bus.receive)

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from persistence.metrics.store import PostgresMetrics
+from persistence.metrics.writer import QueueBounds
 
-__all__ = ["PostgresMetrics"]
+__all__ = ["PostgresMetrics", "QueueBounds"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -25,7 +26,7 @@ from domain.metrics import (
 from domain.runs import RunStatus
 from persistence.database import Connection, Database
 from persistence.metrics import PostgresMetrics
-from tests.support.tracking import START, Tracking, with_key
+from tests.support.tracking import START, Tracking, with_key, written
 
 NOW = round(START.timestamp() * 1000)
 # One busy connection of the pool, now and then.
@@ -43,8 +44,9 @@ def tracking(database: Database) -> Tracking:
 
 
 @pytest.fixture
-def metrics(tracking: Tracking) -> Metrics:
-    return Metrics(store=PostgresMetrics(tracking.database), clock=tracking.clock, bus=tracking.bus, hub=tracking.hub)
+async def metrics(tracking: Tracking) -> AsyncIterator[Metrics]:
+    async with written(tracking.database) as store:
+        yield Metrics(store=store, clock=tracking.clock, bus=tracking.bus, hub=tracking.hub)
 
 
 async def _exported(metrics: Metrics, scope: Scope, run_id: str) -> list[tuple[str, int, float, int]]:

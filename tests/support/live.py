@@ -30,7 +30,8 @@ class Process:
         self.backend = ListenBackend(url, database, quiet_seconds=quiet_seconds, reply_seconds=2)
         self.bus = BroadcastBus(self.backend)
         self.hub = Hub(self.bus, beat_seconds=beat_seconds)
-        self.metrics = Metrics(store=PostgresMetrics(database), clock=self.clock, bus=self.bus, hub=self.hub)
+        self.metric_rows = PostgresMetrics(database)
+        self.metrics = Metrics(store=self.metric_rows, clock=self.clock, bus=self.bus, hub=self.hub)
         self.logs = Logs(store=PostgresLogs(database), clock=self.clock, bus=self.bus, hub=self.hub)
         self.runs = Runs(
             runs=PostgresRuns(database),
@@ -58,3 +59,4 @@ async def process(
             supervisor.keep("bus: send", running.bus.send)
             supervisor.keep("live: beat", running.hub.beat)
         yield running
+        supervisor.keep("metrics: write", running.metric_rows.writer.run)

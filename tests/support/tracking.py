@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from domain import ids
@@ -14,6 +14,8 @@ from domain.experiments import Experiments
 from domain.runs import Runs
 from persistence.database import Database
 from persistence.experiments import PostgresExperiments
+from persistence.metrics import PostgresMetrics
+from persistence.metrics.writer import QueueBounds
 from persistence.runs import PostgresRuns
 
 START = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
@@ -149,6 +151,19 @@ class Tracking:
             key,
             value,
         )
+
+
+@asynccontextmanager
+async def written(database: Database, bounds: QueueBounds | None = None) -> AsyncIterator[PostgresMetrics]:
+    """The metric store, its writer running."""
+    store = PostgresMetrics(database, bounds)
+    writing = asyncio.create_task(store.writer.run())
+    try:
+        yield store
+    finally:
+        writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await writing
 
 
 def with_key(scope: Scope, *allowed: KeyScope) -> Scope:
