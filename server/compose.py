@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from broadcaster import BroadcastBackend
+
 from domain.clock import SystemClock
 from domain.control import HostControl
 from domain.endpoints import EndpointOperator, Endpoints, Predictor
@@ -41,7 +43,7 @@ from server.app import Composed
 from server.edge.connections import LiveConnections
 from server.rest.routes import ROUTES
 from server.security.opening import identity_opened
-from server.settings import Settings
+from server.settings import Settings, SettingsError
 from server.supervision import Supervisor
 from serving.cores import available
 
@@ -63,12 +65,13 @@ async def compose(
 ) -> AsyncIterator[Composed]:
     """Everything the application needs, for as long as the context is entered.
 
-    Raises DatabaseUnusable, and SettingsError or RootSecretError when the root secret cannot be used.
+    Raises DatabaseUnusable, SettingsError when the event bus cannot be set up, and SettingsError or RootSecretError
+    when the root secret cannot be used.
     """
     data = settings.server.data_dir
     clock = SystemClock()
     async with Database(dsn, PoolSettings(max_size=settings.database.pool_size)) as database:
-        bus = BroadcastBus(ListenBackend(_bus_dsn(settings, dsn), database))
+        bus = BroadcastBus(bus_backend(settings, dsn, database))
         async with (
             Hub(bus) as hub,
             identity_opened(database, settings.auth, data, clock, connections=connections) as identity,
@@ -146,8 +149,19 @@ def host_name(data: Path) -> str:
     return file.read_text().strip()
 
 
-def _bus_dsn(settings: Settings, dsn: str) -> str:
-    return dsn if settings.bus.url is None else settings.bus.url.get_secret_value()
+def bus_backend(settings: Settings, dsn: str, database: Database) -> BroadcastBackend:
+    """What carries events between processes. Raises SettingsError."""
+    if settings.bus.url is None:
+        return ListenBackend(dsn, database)
+    url = settings.bus.url.get_secret_value()
+    if not settings.bus.redis:
+        return ListenBackend(url, database)
+    from persistence.redis_bus import RedisBus  # only who uses Redis loads its client
+
+    try:
+        return RedisBus(url)
+    except ValueError as problem:
+        raise SettingsError([f"bus.url: {problem}"]) from None
 
 
 async def _ready(database: Database) -> None:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -39,6 +40,8 @@ _SAMPLE_SECRETS: Final = (
     "example",
     "secret-here",
 )
+REDIS_SCHEMES: Final = ("redis", "rediss")
+BUS_SCHEMES: Final = (*REDIS_SCHEMES, "postgresql", "postgres")
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 
@@ -144,8 +147,31 @@ class BusSettings(_Section):
     """How processes tell each other that something changed."""
 
     url: SecretStr | None = Field(
-        None, description="`postgresql://…` of another event bus. Unset: the database itself."
+        None,
+        description="`redis://…` or `rediss://…` of a Redis server, or `postgresql://…` of another PostgreSQL. "
+        "Unset: the database itself.",
     )
+
+    @model_validator(mode="after")
+    def _known(self) -> BusSettings:
+        # Nothing of the URL is repeated: it may hold a password.
+        if self.url is None:
+            return self
+        try:
+            parts = urlsplit(self.url.get_secret_value())
+            usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            raise ValueError("url: this is not a URL") from None
+        if parts.scheme not in BUS_SCHEMES:
+            raise ValueError(f"url: must start with {', '.join(f'{known}://' for known in BUS_SCHEMES)}")
+        if parts.scheme in REDIS_SCHEMES and not usable:
+            raise ValueError("url: names no server; write redis://host:6379/0")
+        return self
+
+    @property
+    def redis(self) -> bool:
+        """Whether the bus is a Redis server."""
+        return self.url is not None and urlsplit(self.url.get_secret_value()).scheme in REDIS_SCHEMES
 
 
 class AuthSettings(_Section):

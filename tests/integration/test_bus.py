@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -21,32 +20,9 @@ from persistence.database import Database
 from persistence.listener import CHANNEL, GAP, MAX_WAITING, ListenBackend
 from persistence.live import Hub
 from server.supervision import Supervisor
+from tests.support.hearing import Ear
 from tests.support.live import process
 from tests.support.tracking import RecordingBus
-
-
-class Ear:
-    """What a bus hands to its listeners."""
-
-    def __init__(self, bus: BroadcastBus) -> None:
-        self.heard: list[Event | None] = []
-        self._changed = asyncio.Event()
-        bus.listen(self._hear)
-
-    def _hear(self, event: Event | None) -> None:
-        self.heard.append(event)
-        self._changed.set()
-
-    async def until(self, satisfied: Callable[[list[Event | None]], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not satisfied(self.heard):
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def connected(self) -> None:
-        """The first gap says that the link is up."""
-        await self.until(lambda heard: None in heard)
-        self.heard.clear()
 
 
 async def _listening(url: str) -> list[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from broadcaster import BroadcastBackend
+
 from domain.access import Scope
 from domain.logs import Logs
 from domain.metrics import Metrics
@@ -16,6 +18,7 @@ from persistence.listener import ListenBackend
 from persistence.live import Hub
 from persistence.logs import PostgresLogs
 from persistence.metrics import PostgresMetrics
+from persistence.redis_bus import RedisBus
 from persistence.runs import PostgresRuns
 from server.supervision import Supervisor
 from tests.support.tracking import STALLED_AFTER, SetClock, Tracking
@@ -24,10 +27,10 @@ from tests.support.tracking import STALLED_AFTER, SetClock, Tracking
 class Process:
     """One process on a database that it may share with others."""
 
-    def __init__(self, database: Database, url: str, *, beat_seconds: float, quiet_seconds: float) -> None:
+    def __init__(self, database: Database, backend: BroadcastBackend, *, beat_seconds: float) -> None:
         self.database = database
         self.clock = SetClock()
-        self.backend = ListenBackend(url, database, quiet_seconds=quiet_seconds, reply_seconds=2)
+        self.backend = backend
         self.bus = BroadcastBus(self.backend)
         self.hub = Hub(self.bus, beat_seconds=beat_seconds)
         self.metric_rows = PostgresMetrics(database)
@@ -49,10 +52,21 @@ class Process:
 
 @asynccontextmanager
 async def process(
-    database: Database, url: str, *, beat_seconds: float = 600, quiet_seconds: float = 600, supervised: bool = True
+    database: Database,
+    url: str,
+    *,
+    beat_seconds: float = 600,
+    quiet_seconds: float = 600,
+    supervised: bool = True,
+    redis: bool = False,
 ) -> AsyncIterator[Process]:
-    """A running process. The slow beat is out of the way unless a test asks for it."""
-    running = Process(database, url, beat_seconds=beat_seconds, quiet_seconds=quiet_seconds)
+    """A running process whose bus is at `url`. The slow beat is out of the way unless a test asks for it."""
+    backend = (
+        RedisBus(url, quiet_seconds=quiet_seconds, reply_seconds=2)
+        if redis
+        else ListenBackend(url, database, quiet_seconds=quiet_seconds, reply_seconds=2)
+    )
+    running = Process(database, backend, beat_seconds=beat_seconds)
     async with Supervisor() as supervisor, running.hub:
         if supervised:
             supervisor.keep("bus: receive", running.bus.receive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -205,3 +206,31 @@ def test_settings_class_ignores_the_environment_by_itself(monkeypatch: pytest.Mo
     monkeypatch.setenv("SERVER", '{"port": 1}')
     assert load(environ={"AXONML_DATA_DIR": "/nonexistent"}).server.port == 3000
     assert issubclass(type(load(environ={"AXONML_DATA_DIR": "/nonexistent"})), Settings)
+
+
+@pytest.mark.parametrize("url", ["redis://h:6379/0", "rediss://u:p@h", "postgresql://h/db", "postgres://h/db"])
+def test_the_event_bus_may_be_redis_or_postgresql(url: str) -> None:
+    bus = load(environ={"AXONML_BROADCAST_URL": url}).bus
+    assert bus.url is not None
+    assert bus.url.get_secret_value() == url
+    assert bus.redis == url.startswith("redis")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("kafka://u:hidden@h", "must start with redis://, rediss://, postgresql://, postgres://"),
+        ("redis-stream://u:hidden@h", "must start with"),
+        ("hidden", "must start with"),
+        ("redis://", "names no server"),
+        ("redis://u:hidden@h:port", "not a URL"),
+        ("redis://u:hidden@h:99999", "not a URL"),
+    ],
+)
+def test_another_event_bus_is_refused_and_its_url_is_not_repeated(url: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(told)) as refused:
+        load(environ={"AXONML_BROADCAST_URL": url})
+    (problem,) = refused.value.problems
+    assert problem.startswith("bus.url: ")
+    assert problem.endswith("(from AXONML_BROADCAST_URL)")
+    assert "hidden" not in problem
