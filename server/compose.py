@@ -84,16 +84,12 @@ async def compose(
             blobs = LocalBlobs(data / BLOBS, min_free_bytes=settings.storage.min_free_bytes)
             await blobs.open()
             endpoint_rows = PostgresEndpoints(database)
-            operator = EndpointOperator(
-                hosting=endpoint_rows, backend=control.serving, blobs=blobs, clock=clock, host=host_name(data)
-            )
-            services = Services(
             metric_rows = PostgresMetrics(
                 database, QueueBounds(settings.metrics.queue_batches, settings.metrics.queue_points)
             )
-                identity=identity,
-                experiments=Experiments(experiments=experiment_rows, clock=clock),
-                runs=Runs(
+            operator = EndpointOperator(
+                hosting=endpoint_rows, backend=control.serving, blobs=blobs, clock=clock, host=host_name(data)
+            )
             runs = Runs(
                 runs=run_rows,
                 experiments=experiment_rows,
@@ -103,14 +99,11 @@ async def compose(
                 stalled_after=timedelta(seconds=settings.metrics.stalled_after_seconds),
             )
             metrics = Metrics(store=metric_rows, clock=clock, bus=bus, hub=hub)
-                    runs=run_rows,
-                    experiments=experiment_rows,
-                    bus=bus,
-                    hub=hub,
-                    clock=clock,
-                    stalled_after=timedelta(seconds=settings.metrics.stalled_after_seconds),
-                ),
-                metrics=Metrics(store=PostgresMetrics(database), clock=clock, bus=bus, hub=hub),
+            services = Services(
+                identity=identity,
+                experiments=Experiments(experiments=experiment_rows, clock=clock),
+                runs=runs,
+                metrics=metrics,
                 logs=Logs(store=PostgresLogs(database), clock=clock, bus=bus, hub=hub),
                 models=Models(
                     models=model_rows, blobs=blobs, clock=clock, upload_limit=settings.storage.max_upload_bytes
@@ -126,9 +119,9 @@ async def compose(
                 ),
                 version=version,
                 features=("live", "registry", "serving"),
-            supervisor.keep("metrics: write", metric_rows.writer.run)
             )
             collector = BlobCollector(models=model_rows, blobs=blobs, grace=COLLECT_GRACE, every=COLLECT_EVERY)
+            supervisor.keep("metrics: write", metric_rows.writer.run)
             supervisor.keep("bus: receive", bus.receive)
             supervisor.keep("bus: send", bus.send)
             supervisor.keep("live: beat", hub.beat)

@@ -279,6 +279,12 @@ class MetricsSettings(_Section):
     stalled_after_seconds: float = Field(
         300.0, gt=0, description="A running run without a write for so long is shown as stalled."
     )
+    queue_batches: int = Field(
+        1_000, ge=1, description="Most batches of metrics that wait to be stored at once; more are answered 429."
+    )
+    queue_points: int = Field(
+        1_000_000, ge=1, description="Most points that wait to be stored at once; more are answered 429."
+    )
 
 
 class InferenceSettings(_Section):
@@ -305,12 +311,6 @@ class StorageSettings(_Section):
 
 
 class DashboardSettings(_Section):
-    queue_batches: int = Field(
-        1_000, ge=1, description="Most batches of metrics that wait to be stored at once; more are answered 429."
-    )
-    queue_points: int = Field(
-        1_000_000, ge=1, description="Most points that wait to be stored at once; more are answered 429."
-    )
     """The web client."""
 
     port: int = Field(

@@ -68,9 +68,9 @@ async def process(
     )
     running = Process(database, backend, beat_seconds=beat_seconds)
     async with Supervisor() as supervisor, running.hub:
+        supervisor.keep("metrics: write", running.metric_rows.writer.run)
         if supervised:
             supervisor.keep("bus: receive", running.bus.receive)
             supervisor.keep("bus: send", running.bus.send)
             supervisor.keep("live: beat", running.hub.beat)
         yield running
-        supervisor.keep("metrics: write", running.metric_rows.writer.run)
