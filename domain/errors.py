@@ -101,7 +101,7 @@ class QueryTooComplex(DomainError):
 
 
 class Unavailable(DomainError):
-    """Something the server depends on is away for now."""
+    """Something the server depends on is away at present."""
 
     code = "UNAVAILABLE"
 
