@@ -17,6 +17,7 @@ from domain.experiments import Experiments
 from domain.identity import ClientInfo, Identity, Tokens
 from domain.logs import Logs
 from domain.metrics import Metrics
+from domain.metrics.stream import RunStream
 from domain.models import Models
 from domain.runs import Runs
 from resolvers.loaders import Loaders
@@ -30,6 +31,7 @@ class Services:
     experiments: Experiments
     runs: Runs
     metrics: Metrics
+    run_stream: RunStream
     logs: Logs
     models: Models
     endpoints: Endpoints

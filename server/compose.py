@@ -24,6 +24,7 @@ from domain.errors import Unavailable
 from domain.experiments import Experiments
 from domain.logs import Logs
 from domain.metrics import Metrics
+from domain.metrics.stream import RunStream
 from domain.models import BlobCollector, Models
 from domain.runs import PurgeSweeper, Runs
 from persistence import migrate
@@ -41,7 +42,7 @@ from persistence.runs import PostgresRuns
 from resolvers.context import Services
 from server.app import Composed
 from server.edge.connections import LiveConnections
-from server.rest.routes import ROUTES
+from server.rest.routes import ROUTES, SOCKETS
 from server.security.opening import identity_opened
 from server.settings import Settings, SettingsError
 from server.supervision import Supervisor
@@ -104,6 +105,7 @@ async def compose(
                 experiments=Experiments(experiments=experiment_rows, clock=clock),
                 runs=runs,
                 metrics=metrics,
+                run_stream=RunStream(runs=runs, metrics=metrics, hub=hub),
                 logs=Logs(store=PostgresLogs(database), clock=clock, bus=bus, hub=hub),
                 models=Models(
                     models=model_rows, blobs=blobs, clock=clock, upload_limit=settings.storage.max_upload_bytes
@@ -129,7 +131,7 @@ async def compose(
             supervisor.keep("endpoints", operator.run)
             supervisor.keep("file collector", collector.run)
             supervisor.keep("purge sweeper", PurgeSweeper(runs=services.runs, every=COLLECT_EVERY).run)
-            yield Composed(services=services, ready=partial(_ready, database), routes=ROUTES)
+            yield Composed(services=services, ready=partial(_ready, database), routes=ROUTES, sockets=SOCKETS)
 
 
 def host_name(data: Path) -> str:

@@ -1,10 +1,12 @@
-"""Every REST route of the nouns, in one list. What is not in it is not served."""
+"""Every REST route and WebSocket of the nouns, in two lists. What is not in them is not served."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from server.rest import endpoints, experiments, identity, logs, metrics, models, runs
+from starlette.routing import WebSocketRoute
+
+from server.rest import endpoints, experiments, identity, logs, metrics, models, runs, stream
 from server.rest.route import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -12,7 +14,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     *experiments.ROUTES,
     *runs.ROUTES,
     *metrics.ROUTES,
+    *stream.ROUTES,
     *logs.ROUTES,
     *models.ROUTES,
     *endpoints.ROUTES,
 )
+
+SOCKETS: Final[tuple[WebSocketRoute, ...]] = stream.SOCKETS

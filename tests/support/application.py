@@ -8,6 +8,7 @@ from domain.endpoints import EndpointOperator, Endpoints, Predictor
 from domain.experiments import Experiments
 from domain.logs import Logs
 from domain.metrics import Metrics
+from domain.metrics.stream import RunStream
 from domain.models import Models
 from domain.runs import Runs
 from persistence.blobs import LocalBlobs
@@ -32,18 +33,21 @@ def services(of: Instance) -> Services:
     runs, experiments, models = PostgresRuns(of.database), PostgresExperiments(of.database), PostgresModels(of.database)
     endpoints = PostgresEndpoints(of.database)
     operator = EndpointOperator(hosting=endpoints, backend=backend, blobs=blobs, clock=of.clock, host="test")
+    tracked = Runs(
+        runs=runs,
+        experiments=experiments,
+        bus=bus,
+        hub=hub,
+        clock=of.clock,
+        stalled_after=timedelta(minutes=5),
+    )
+    metrics = Metrics(store=PostgresMetrics(of.database), clock=of.clock, bus=bus, hub=hub)
     return Services(
         identity=of.identity,
         experiments=Experiments(experiments=experiments, clock=of.clock),
-        runs=Runs(
-            runs=runs,
-            experiments=experiments,
-            bus=bus,
-            hub=hub,
-            clock=of.clock,
-            stalled_after=timedelta(minutes=5),
-        ),
-        metrics=Metrics(store=PostgresMetrics(of.database), clock=of.clock, bus=bus, hub=hub),
+        runs=tracked,
+        metrics=metrics,
+        run_stream=RunStream(runs=tracked, metrics=metrics, hub=hub),
         logs=Logs(store=PostgresLogs(of.database), clock=of.clock, bus=bus, hub=hub),
         models=Models(models=models, blobs=blobs, clock=of.clock, upload_limit=2**30),
         endpoints=Endpoints(

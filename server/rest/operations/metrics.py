@@ -87,4 +87,34 @@ METRICS_READ = Operation(
     },
 )
 
-OPERATIONS = (METRICS_LOG, METRICS_READ)
+RUN_STREAM = Operation(
+    method="get",
+    path="/api/training/runs/{id}/stream",
+    operation_id="runStream",
+    tag="metrics",
+    summary="Live metrics (WebSocket)",
+    description=(
+        "A WebSocket handshake, authenticated by its `Authorization` header, or by the session cookie with a matching"
+        " Origin; what is wrong with it is answered with a status below before the socket opens."
+        ' First `{"type": "metrics", "data": {"epoch", "step", key: value, …}}` with the current values, empty when'
+        " there are none; then at most one such message per interval with the latest value of every key that got points"
+        ' (NaN and infinities as strings); `{"type": "status", "data": {"status", "completed_at"}}` on each change.'
+        " `step` is the highest step of the run, `epoch` its latest epoch where it logs one. When the run ends, the"
+        " last values come at once, then the final status; that of a run that had ended follows its current values."
+        " Closes with 1000 after the final status, 1012 when the server goes down (connect again), 1013 when the client"
+        " does not read or the database stays away, 4403 when the session ends, 4404 when the run is purged."
+        " What the client sends is ignored. Without a handshake the answer is 400."
+    ),
+    params=(
+        RUN_ID,
+        Param(
+            "interval",
+            Annotated[float, Meta(ge=0.1, le=60)],
+            "Least seconds between two `metrics` messages.",
+            default=1,
+        ),
+    ),
+    answers={101: Answer("The protocol is switched; messages follow.")},
+)
+
+OPERATIONS = (METRICS_LOG, METRICS_READ, RUN_STREAM)
