@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from domain.metrics.batch import MAX_KEYS, MAX_POINTS, Batch, Column, Draft, DraftColumn, Floats, Ints, batch_id
+from domain.metrics.batch import (
+    MAX_KEYS,
+    MAX_POINTS,
+    SERVER_NAMED,
+    Batch,
+    Column,
+    Draft,
+    DraftColumn,
+    Floats,
+    Ints,
+    batch_id,
+)
 from domain.metrics.cursor import read_cursor, write_cursor
 from domain.metrics.draft import DraftBuilder
 from domain.metrics.follow import MetricDelta
@@ -17,6 +28,7 @@ from domain.metrics.summaries import MetricSummary
 __all__ = [
     "MAX_KEYS",
     "MAX_POINTS",
+    "SERVER_NAMED",
     "Appended",
     "Batch",
     "Column",

@@ -8,6 +8,7 @@ was sent, so that the same batch sent again is recognised.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -28,6 +29,15 @@ MAX_STEP: Final = 2**63 - 1
 MIN_TIMESTAMP: Final = -62_135_596_800_000
 MAX_TIMESTAMP: Final = 253_402_300_799_999
 NO_TIMESTAMP: Final = -(2**63)
+
+
+# No client can choose a name with a space in it.
+SERVER_NAMED: Final = "server "
+
+
+def server_batch_id() -> str:
+    """The server's name for a batch that the client gave none."""
+    return SERVER_NAMED + secrets.token_hex(16)
 
 
 def batch_id(text: str, *, field: str = "batch_id") -> str:

@@ -78,7 +78,9 @@ async def follow(
 
 
 def _exact(found: MetricsSince, request: SeriesRequest) -> list[MetricSeries] | None:
-    """The points the reader asked for, or None when one key has more than a message may hold."""
+    """The points the reader asked for, or None when one key has more than a message may hold, or they are sealed."""
+    if found.sealed:
+        return None
     columns = found.columns
     if request.keys is not None:
         wanted = frozenset(request.keys)

@@ -49,7 +49,8 @@ class MetricsSince:
     """What a run holds after some place, read in one snapshot.
 
     `columns` are the points of the batches up to `seq`, one column per key, as accepted; `head` is the newest
-    sequence number there is, so more follows when it is higher than `seq`.
+    sequence number there is, so more follows when it is higher than `seq`. With `sealed` there are no columns: batches
+    after the place asked for cannot be told apart any more, only be drawn together with all others.
     """
 
     columns: list[Column]
@@ -57,6 +58,7 @@ class MetricsSince:
     head: int
     status: RunStatus
     stop_requested: bool
+    sealed: bool = False
 
 
 class MetricStore(Protocol):
@@ -96,5 +98,8 @@ class MetricStore(Protocol):
         ...
 
     def points(self, scope: Scope, run_id: str, keys: tuple[str, ...] | None) -> AsyncIterator[list[Column]]:
-        """Every accepted point, batch by batch, up to what is committed at the start. Memory stays flat."""
+        """Every accepted point up to what is committed at the start, in pieces; each key's in the order accepted.
+
+        Memory stays flat, and no transaction stays open.
+        """
         ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from domain.clock import Clock
 from domain.errors import NotFound
 from domain.events import EventBus, LiveHub, MetricsAppended, RunChanged
 from domain.live import SharedReads
-from domain.metrics.batch import Column, Draft, batch_id
+from domain.metrics.batch import Column, Draft, batch_id, server_batch_id
 from domain.metrics.cursor import read_cursor, write_cursor
 from domain.metrics.follow import MetricDelta, follow
 from domain.metrics.ports import MetricKey, MetricsSince, MetricStore, RunSeries
@@ -60,7 +59,7 @@ class Metrics:
         """
         scope.require(KeyScope.RUNS_WRITE)
         run_id = ids.parse("run", run_id, field="run_id")
-        name = f"server-{secrets.token_hex(16)}" if batch is None else batch_id(batch)
+        name = server_batch_id() if batch is None else batch_id(batch)
         stored = await self._store.append(scope, run_id, name, draft, self._clock.now())
         if stored.started:
             self._bus.publish(RunChanged(run_id))
@@ -95,7 +94,7 @@ class Metrics:
         return MetricsRead(drawn.series, write_cursor(STREAM, run_id, drawn.seq))
 
     async def points(self, scope: Scope, run_id: str, keys: Sequence[str] | None = None) -> AsyncIterator[list[Column]]:
-        """Every accepted point in the order of acceptance, a batch at a time. Raises NotFound before it begins."""
+        """Every accepted point, each key's in the order accepted, piece by piece. Raises NotFound before it begins."""
         scope.require(KeyScope.RUNS_READ)
         run_id = ids.parse("run", run_id)
         asked = asked_keys(keys)

@@ -12,6 +12,7 @@ from asyncpg import Record
 
 from domain import ids
 from domain.access import Scope
+from domain.errors import Unavailable
 from domain.metrics import (
     MAX_KEYS,
     Column,
@@ -20,22 +21,27 @@ from domain.metrics import (
     MetricsSince,
     MetricSummary,
     RunSeries,
+    SeriesAxis,
     SeriesRequest,
     SummariesRequest,
-    draw_all,
     joined,
 )
+from domain.metrics.batch import MAX_STEP, MIN_STEP
+from domain.metrics.series import window_bounds
 from domain.paging import Keyset, Page, Total
 from domain.runs import RunStatus
 from persistence.database import Database
-from persistence.metrics import sql
+from persistence.metrics import read_sql as sql
 from persistence.metrics.codec import decode
-from persistence.metrics.rows import milliseconds, off_loop, read_summary
+from persistence.metrics.drawing import Drawing
+from persistence.metrics.export import exported
+from persistence.metrics.rows import off_loop, read_summary
 
 POINTS_AT_ONCE: Final = 200_000
 BATCHES_AT_ONCE: Final = 5_000
 HEAVY_POINTS: Final = 4_000
 _HEAVY_BYTES: Final = 64 * 1024
+_ATTEMPTS: Final = 5
 _KEYS: Final = Keyset(("metric_keys",), (str,))
 
 
@@ -79,78 +85,80 @@ class MetricReads:
         return found
 
     async def series(self, scope: Scope, run_ids: list[str], request: SeriesRequest) -> dict[str, RunSeries]:
-        keys = None if request.keys is None else frozenset(request.keys)
-        wanted: dict[str, frozenset[str] | None] = dict.fromkeys(run_ids, keys)
-        rows = await self._of_runs(sql.BATCHES, scope, run_ids)
-        if keys is None and request.first < MAX_KEYS:
-            # After the batches: a key that comes up in between then lies behind the answer, not in a hole of it.
-            named = await self._of_runs(sql.KEYS, scope, run_ids, None, request.first)
-            wanted = dict.fromkeys(run_ids, frozenset[str]())
-            wanted |= {ids.from_uuid("run", row["run_id"]): frozenset(row["keys"]) for row in named}
-        drawn = await off_loop(_are_heavy(rows), lambda: _drawn(rows, wanted, request))
-        return {run_id: drawn.get(run_id) or RunSeries([], 0) for run_id in run_ids}
+        by_step = request.axis is SeriesAxis.STEP
+        low, high = window_bounds(request) if by_step else (MIN_STEP, MAX_STEP)
+        for _ in range(_ATTEMPTS):
+            rows = await self._of_runs(
+                sql.SERIES,
+                scope,
+                run_ids,
+                None if request.keys is None else list(request.keys),
+                request.first if request.keys is None and request.first < MAX_KEYS else None,
+                not by_step,
+                min(low, MAX_STEP),
+                max(high, MIN_STEP),
+            )
+            drawing = await off_loop(_are_heavy(rows, "data"), lambda rows=rows: _begun(run_ids, rows, request))  # type: ignore[misc]  # rows is bound
+            if await self._completed(drawing):
+                return drawing.series()
+        raise Unavailable("the metrics are being rearranged; try again", retry_after=1)
+
+    async def _completed(self, drawing: Drawing) -> bool:
+        """Reads what a drawing lacks; False when a chunk was replaced meanwhile, so that it must begin again."""
+        while wanted := drawing.wanted:
+            whole = [chunk for chunk, kind in wanted.items() if kind == sql.POINTS]
+            rows = await self._database.fetch(sql.MORE, list(wanted), whole)
+            if len(rows) < len(wanted):
+                return False
+            await off_loop(_are_heavy(rows, "data"), lambda rows=rows: _continued(drawing, rows))  # type: ignore[misc]  # rows is bound
+        return True
 
     async def since(self, scope: Scope, run_id: str, seq: int) -> MetricsSince | None:
-        rows = await self._next(scope, run_id, seq)
+        rows = await self._database.fetch(
+            sql.NEXT, ids.to_uuid(scope.workspace_id), ids.to_uuid(run_id), seq, POINTS_AT_ONCE, BATCHES_AT_ONCE
+        )
         if not rows:
             return None
         stored = [row for row in rows if row["payload"] is not None]
         return MetricsSince(
-            columns=await off_loop(_are_heavy(stored), lambda: _joined(_decoded(stored, None))),
+            columns=await off_loop(_are_heavy(stored, "payload"), lambda: _joined(_decoded(stored))),
             seq=stored[-1]["seq"] if stored else seq,
             head=rows[0]["head"],
             status=RunStatus(rows[0]["status"]),
             stop_requested=rows[0]["stop_requested"],
+            sealed=seq < rows[0]["sealed_seq"],
         )
 
-    async def points(self, scope: Scope, run_id: str, keys: tuple[str, ...] | None) -> AsyncIterator[list[Column]]:
-        wanted = None if keys is None else frozenset(keys)
-        seq, head = 0, None
-        while head is None or seq < head:
-            rows = [row for row in await self._next(scope, run_id, seq) if row["payload"] is not None]
-            if not rows:
-                return
-            head = rows[0]["head"] if head is None else head
-            for row in rows:
-                if row["seq"] > head:
-                    return
-                yield await off_loop(_are_heavy([row]), lambda row=row: decode(row["payload"], wanted))  # type: ignore[misc]  # row is bound
-                seq = row["seq"]
-
-    async def _next(self, scope: Scope, run_id: str, seq: int) -> list[Record]:
-        return await self._database.fetch(
-            sql.NEXT, ids.to_uuid(scope.workspace_id), ids.to_uuid(run_id), seq, POINTS_AT_ONCE, BATCHES_AT_ONCE
-        )
+    def points(self, scope: Scope, run_id: str, keys: tuple[str, ...] | None) -> AsyncIterator[list[Column]]:
+        return exported(self._database, scope, run_id, keys)
 
     async def _of_runs(self, statement: str, scope: Scope, run_ids: Sequence[str], *more: object) -> list[Record]:
         runs = [ids.to_uuid(run_id) for run_id in run_ids]
         return await self._database.fetch(statement, ids.to_uuid(scope.workspace_id), runs, *more)
 
 
-def _are_heavy(rows: Sequence[Record]) -> bool:
-    return sum(len(row["payload"] or b"") for row in rows) > _HEAVY_BYTES or len(rows) > HEAVY_POINTS // 10
+def _are_heavy(rows: Sequence[Record], column: str) -> bool:
+    return sum(len(row[column] or b"") for row in rows) > _HEAVY_BYTES or len(rows) > HEAVY_POINTS // 10
 
 
-def _decoded(rows: Sequence[Record], keys: frozenset[str] | None) -> dict[str, list[Column]]:
+def _begun(run_ids: Sequence[str], rows: Sequence[Record], request: SeriesRequest) -> Drawing:
+    drawing = Drawing(run_ids, rows, request)
+    drawing.advance()
+    return drawing
+
+
+def _continued(drawing: Drawing, rows: Sequence[Record]) -> None:
+    drawing.take(rows)
+    drawing.advance()
+
+
+def _decoded(rows: Sequence[Record]) -> dict[str, list[Column]]:
     by_key: dict[str, list[Column]] = {}
     for row in rows:
-        for column in decode(row["payload"], keys):
+        for column in decode(row["payload"]):
             by_key.setdefault(column.key, []).append(column)
     return by_key
 
 
 def _joined(by_key: dict[str, list[Column]]) -> list[Column]:
     return [joined(parts) for parts in by_key.values()]
-
-
-def _drawn(
-    rows: Sequence[Record], wanted: dict[str, frozenset[str] | None], request: SeriesRequest
-) -> dict[str, RunSeries]:
-    by_run: dict[str, list[Record]] = {}
-    for row in rows:
-        by_run.setdefault(ids.from_uuid("run", row["run_id"]), []).append(row)
-    drawn = {}
-    for run_id, batches in by_run.items():
-        columns, began = _joined(_decoded(batches, wanted[run_id])), milliseconds(batches[0]["began"])
-        drawn[run_id] = RunSeries(draw_all(columns, request, began, runs=len(by_run)), batches[-1]["seq"])
-    return drawn

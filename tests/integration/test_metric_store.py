@@ -298,7 +298,7 @@ async def test_many_runs_are_read_in_the_same_number_of_statements(
         assert [series[run_id][0].values.tolist() for run_id in run_ids] == [[place] for place in range(len(wanted))]
         assert [summaries[run_id][0].last for run_id in run_ids] == list(range(len(wanted)))
         counts.append(statements)
-    assert counts[0] == counts[1] == 4
+    assert counts[0] == counts[1] == 3
 
 
 async def test_connections_killed_under_writers_lose_and_repeat_nothing(
