@@ -16,12 +16,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 RUN_STAMP := $(VENV)/.ready-run
 EXAMPLES_STAMP := $(VENV)/.ready-examples
 DEV_STAMP := $(VENV)/.ready-dev
+PEERS := benchmarks/.venv
+PEERS_STAMP := $(PEERS)/.ready
 LOCK := pyproject.toml constraints.txt
 
 # Workers of the test run. More than the number of cores only makes timings worse.
 TEST_WORKERS ?= 2
 # Extra arguments for pytest, e.g. `make test PYTEST="tests/unit -x"`.
 PYTEST ?=
+# Arguments of the benchmarks, e.g. `make bench BENCH=--quick`.
+BENCH ?=
 
 .PHONY: help
 help: ## Show this list
@@ -63,9 +67,13 @@ migration: $(DEV_STAMP) ## Write a migration from the declared tables (name=what
 	@test -n "$(name)" || { echo "say what changes: make migration name=add_run_color" >&2; exit 2; }
 	@$(BIN)/python -m persistence.migrate new "$(name)"
 
+.PHONY: bench
+bench: $(RUN_STAMP) $(PEERS_STAMP) ## Measure AxonML and MLflow side by side (BENCH="--quick"); MLflow gets its own .venv
+	@exec $(BIN)/python -m benchmarks $(BENCH)
+
 .PHONY: clean
 clean: ## Remove .venv and every cache; data directories are left alone
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -82,6 +90,12 @@ $(RUN_STAMP): $(LOCK) | $(BIN)/python
 
 $(EXAMPLES_STAMP): $(LOCK) | $(RUN_STAMP)
 	$(PIP) install --quiet -c constraints.txt -e '.[examples]'
+	@touch $@
+
+# What AxonML is measured against, apart from our own environment and never pinned: the newest there is.
+$(PEERS_STAMP): benchmarks/requirements.txt | $(BIN)/python
+	$(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --upgrade -r $<
 	@touch $@
 
 # One pip run brings everything, so a machine that only tests does not pay for three.
