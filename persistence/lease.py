@@ -10,10 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import asyncpg
 
 from persistence.client import domain_failures
+
+# The numbers of the leases of one database; migrations have a lock of their own.
+SEALING: Final = 0x41584F4E53  # "AXONS"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,10 +33,12 @@ from persistence.bus import BroadcastBus
 from persistence.database import Database, PoolSettings
 from persistence.endpoints import PostgresEndpoints
 from persistence.experiments import PostgresExperiments
+from persistence.lease import SEALING, Lease
 from persistence.listener import ListenBackend
 from persistence.live import Hub
 from persistence.logs import PostgresLogs
 from persistence.metrics import PostgresMetrics, QueueBounds
+from persistence.metrics.sealer import Sealer, SealRules
 from persistence.models import PostgresModels
 from persistence.runs import PostgresRuns
 from resolvers.context import Services
@@ -123,7 +125,18 @@ async def compose(
                 features=("live", "registry", "serving"),
             )
             collector = BlobCollector(models=model_rows, blobs=blobs, grace=COLLECT_GRACE, every=COLLECT_EVERY)
+            sealer = Sealer(
+                database=database,
+                lease=Lease(dsn, SEALING, name="axonml-sealer"),
+                clock=clock,
+                rules=SealRules(
+                    live_after=timedelta(seconds=settings.metrics.seal_after_seconds),
+                    ended_after=timedelta(seconds=settings.metrics.seal_ended_after_seconds),
+                    every=timedelta(seconds=settings.metrics.seal_every_seconds),
+                ),
+            )
             supervisor.keep("metrics: write", metric_rows.writer.run)
+            supervisor.keep("metrics: seal", sealer.run)
             supervisor.keep("bus: receive", bus.receive)
             supervisor.keep("bus: send", bus.send)
             supervisor.keep("live: beat", hub.beat)

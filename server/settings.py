@@ -285,6 +285,16 @@ class MetricsSettings(_Section):
     queue_points: int = Field(
         1_000_000, ge=1, description="Most points that wait to be stored at once; more are answered 429."
     )
+    seal_after_seconds: float = Field(
+        600.0,
+        gt=0,
+        description="Batches of a live run are packed for fast reading at this age; a live reader"
+        " that is further behind is sent a drawing instead of every point.",
+    )
+    seal_ended_after_seconds: float = Field(
+        60.0, gt=0, description="All batches of a run are packed when it has been ended for so long."
+    )
+    seal_every_seconds: float = Field(15.0, gt=0, description="Pause between two searches for batches to pack.")
 
 
 class InferenceSettings(_Section):

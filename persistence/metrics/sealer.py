@@ -32,7 +32,6 @@ from persistence.metrics.sealing import NewChunk, Part, StoredChunk, bytes_gaine
 
 log = logging.getLogger("axonml.sealer")
 
-LEASE: Final = 0x41584F4E53  # "AXONS"
 POINTS_AT_ONCE: Final = 500_000
 BATCHES_AT_ONCE: Final = 5_000
 _RUNS_AT_ONCE: Final = 100

@@ -28,10 +28,10 @@ from domain.metrics import (
 )
 from domain.runs import RunStatus
 from persistence.database import Connection, Database
-from persistence.lease import Lease
+from persistence.lease import SEALING, Lease
 from persistence.metrics import PostgresMetrics, sealer
 from persistence.metrics.chunks import MOST_POINTS
-from persistence.metrics.sealer import LEASE, Sealer, SealRules
+from persistence.metrics.sealer import Sealer, SealRules
 from tests.support.servers import until
 from tests.support.tracking import Tracking, written
 
@@ -53,7 +53,7 @@ async def metrics(tracking: Tracking) -> AsyncIterator[Metrics]:
 def _sealer(tracking: Tracking, url: str, rules: SealRules = EVERYTHING) -> Sealer:
     return Sealer(
         database=tracking.database,
-        lease=Lease(url, LEASE, name="test-sealer", every=0.05),
+        lease=Lease(url, SEALING, name="test-sealer", every=0.05),
         clock=tracking.clock,
         rules=rules,
     )
@@ -361,7 +361,7 @@ async def test_two_sealers_at_once_seal_once(tracking: Tracking, metrics: Metric
 
 
 async def test_the_second_process_waits_for_the_lease(database_url: str) -> None:
-    first, second = (Lease(database_url, LEASE, name="test-lease", every=0.01) for _ in range(2))
+    first, second = (Lease(database_url, SEALING, name="test-lease", every=0.01) for _ in range(2))
     order: list[str] = []
     waits = asyncio.Event()
 
@@ -383,7 +383,7 @@ async def test_the_second_process_waits_for_the_lease(database_url: str) -> None
 
 
 async def test_a_lost_connection_ends_the_lease(tracking: Tracking, database_url: str) -> None:
-    async with Lease(database_url, LEASE, name="test-lease", every=0.01).held() as held:
+    async with Lease(database_url, SEALING, name="test-lease", every=0.01).held() as held:
         await tracking.database.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test-lease'"
         )
