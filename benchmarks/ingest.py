@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from benchmarks.client import MARK, Load, Requests, send_all
 from benchmarks.points import VARIANTS, batch
 from benchmarks.report import Goal
+from benchmarks.servers import Server
 from benchmarks.session import Session
-from benchmarks.systems import Api, AxonML, System
+from benchmarks.systems import Api, AxonML, System, warm
 
 POINTS = "ingest, one object per point"
 COLUMNS = "ingest, columns"
@@ -38,17 +39,23 @@ async def measure(session: Session, system: System) -> None:
     async with system.start(session.place, database) as server:
         api = await system.api(server, "ingest")
         column = system.name
-        row = session.results.row(MEMORY, "after the start, before the first run", "MiB", "low")
-        session.put(row, column, server.memory() / MIB)
-        row.details[column] = {"processes": len(server.family()), "start_seconds": round(server.started_seconds, 2)}
+        _memory(session, server, "after the start, before the first run", column)
+        await warm(api)
         await _batches(session, api, column)
         if isinstance(api, AxonML):
             await _columns(session, api, column)
         await _single(session, api, column)
         await _creation(session, api, column)
-        row = session.results.row(MEMORY, "after all ingest", "MiB", "low")
-        session.put(row, column, server.memory() / MIB)
-        row.details[column] = {"processes": len(server.family())}
+        _memory(session, server, "after all ingest", column)
+
+
+def _memory(session: Session, server: Server, when: str, column: str) -> None:
+    row = session.results.row(MEMORY, when, "MiB", "low")
+    processes = len(server.family())
+    if processes > 1:
+        row.notes[column] = f"{processes} processes"
+    session.put(row, column, server.memory() / MIB)
+    row.details[column] = {"processes": processes, "start_seconds": round(server.started_seconds, 2)}
 
 
 async def _new_runs(api: Api, count: int) -> list[str]:

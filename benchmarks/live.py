@@ -25,7 +25,7 @@ from benchmarks.points import Point, walk
 from benchmarks.report import Goal, rounded
 from benchmarks.servers import Server
 from benchmarks.session import Session
-from benchmarks.systems import AxonML, System
+from benchmarks.systems import AxonML, System, warm
 
 LIVE: Final = "live, 10 batches/s of one run over WebSocket"
 INTERVAL: Final = 0.1
@@ -245,6 +245,7 @@ async def measure(session: Session, system: System) -> None:
     async with system.start(session.place, database) as server:
         api = await system.api(server, "live")
         assert isinstance(api, AxonML)
+        await warm(api)
         for count in session.sizes.subscribers:
             await _with_subscribers(session, server, api, count)
 

@@ -20,7 +20,7 @@ from benchmarks.client import Load, Outcome, Requests, send_all
 from benchmarks.points import KEYS, Point, stretch, walk
 from benchmarks.report import Goal
 from benchmarks.session import Session
-from benchmarks.systems import SEARCH_PAGE, SHOWN, Api, AxonML, System
+from benchmarks.systems import SEARCH_PAGE, SHOWN, Api, AxonML, System, warm
 
 SEARCH: Final = "search"
 SERIES: Final = "series"
@@ -48,6 +48,7 @@ async def measure(session: Session, system: System) -> None:
     database = session.databases.url(name) if known else await session.databases.fresh(name)
     async with system.start(session.place, database) as server:
         api = await system.api(server, "reads")
+        await warm(api)
         if known is None:
             known = await _write(session, api, name, system.name)
             session.datasets[name] = known
@@ -61,6 +62,7 @@ async def measure_large(session: Session, system: System) -> None:
     async with system.start(session.place, database) as server:
         api = await system.api(server, "reads")
         assert isinstance(api, AxonML)
+        await warm(api)
         for length in session.sizes.long_series:
             await _long_series(session, api, length, system.name)
         if session.sizes.big_search is not None:

@@ -113,6 +113,7 @@ class Results:
         """The line of that name, made when it is new."""
         for row in self.rows:
             if (row.group, row.name) == (group, name):
+                row.goal = row.goal or goal
                 return row
         self.rows.append(Row(group, name, unit, better, goal))
         return self.rows[-1]

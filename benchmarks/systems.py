@@ -21,6 +21,8 @@ from benchmarks.servers import Server, axonml, mlflow
 
 SEARCH_PAGE: Final = 100
 SHOWN: Final = 8
+_WARM_ROUNDS: Final = 2
+_WARM_CONNECTIONS: Final = 16
 NONE: Final[Mapping[str, str]] = {}
 
 
@@ -192,6 +194,21 @@ def _fields(point: Point) -> str:
 
 def _entries(points: Sequence[Point]) -> bytes:
     return ",".join(f"{{{_fields(point)}}}" for point in points).encode()
+
+
+async def warm(api: Api) -> None:
+    """Sends a little of everything over many connections, so that each worker process has done its first work."""
+    point = Point("first", 1.0, "1", "1760000000000")
+    for _ in range(_WARM_ROUNDS):
+        made = await send_all(api.port, [api.create("first")] * _WARM_CONNECTIONS, connections=_WARM_CONNECTIONS)
+        runs = [api.run_of(reply) for reply in made]
+        for requests in (
+            [api.log(run, [point]) for run in runs],
+            [api.log_one(run, Point("other", 1.0, "1", "1760000000000")) for run in runs],
+            [api.search("first", 0.0, ["first"]) for _ in runs],
+            [api.drawn(run, "first", 10) for run in runs],
+        ):
+            await send_all(api.port, requests, connections=_WARM_CONNECTIONS)
 
 
 @dataclass(frozen=True, slots=True)
