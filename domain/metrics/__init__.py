@@ -21,7 +21,7 @@ from domain.metrics.ingest import decode, decode_lines
 from domain.metrics.keys import metric_key
 from domain.metrics.ports import Appended, MetricKey, MetricsSince, MetricStore, RunSeries
 from domain.metrics.requests import KeysRequest, SeriesAxis, SeriesRequest, SummariesRequest
-from domain.metrics.series import MetricSeries, collapsed, draw, draw_all, joined
+from domain.metrics.series import MetricSeries, collapsed, draw, joined
 from domain.metrics.service import Metrics, MetricsLogged, MetricsRead
 from domain.metrics.summaries import MetricSummary
 
@@ -56,7 +56,6 @@ __all__ = [
     "decode",
     "decode_lines",
     "draw",
-    "draw_all",
     "joined",
     "metric_key",
     "read_cursor",

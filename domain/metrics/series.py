@@ -8,7 +8,6 @@ flatten the rest. The first point always keeps a bucket of its own. Pure numpy; 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -72,22 +71,11 @@ def _taken(column: Column, places: npt.NDArray[Any] | slice) -> Column:
     return Column(column.key, column.steps[places], column.values[places], column.timestamps[places])
 
 
-def draw_all(
-    columns: Iterable[Column], request: SeriesRequest, started_ms: int, *, runs: int = 1
-) -> list[MetricSeries]:
-    """The series of several keys in order of key; those without a point in the window are left out.
-
-    Very many keys, of this run and the others drawn with it (`runs` in all), share a bound on what one answer holds,
-    so each may get fewer buckets than asked for.
-    """
-    ordered = sorted(columns, key=lambda column: column.key)
-    request = shared_out(request, len(ordered) * runs)
-    drawn = (draw(column, request, started_ms) for column in ordered)
-    return [series for series in drawn if series.count]
-
-
 def shared_out(request: SeriesRequest, series: int) -> SeriesRequest:
-    """The request with each of so many series bounded, so that the answer is."""
+    """The request with each of so many series, of all runs drawn together, bounded so that the answer is.
+
+    Each may then get fewer buckets than asked for.
+    """
     return replace(request, points=min(request.points, max(1, MOST_BUCKETS // max(1, series))))
 
 

@@ -2,7 +2,7 @@
 
 One process per database does so, under a lease; should two ever do so at once, the second finds the run's head moved
 on and changes nothing. Packing happens outside any transaction, from batches, which never change; then one bounded
-transaction per step locks the run's head, puts the chunks in and takes the payloads away. A crash at any moment
+transaction per step puts the chunks in, takes the payloads away and moves the run's head on. A crash at any moment
 leaves either the batches or the chunks.
 """
 
@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from asyncpg import Record
+from asyncpg import Record, UniqueViolationError
 
 from domain import ids
 from domain.clock import Clock
@@ -123,6 +123,10 @@ class _Step:
     chunks: list[NewChunk]
 
 
+class _Overtaken(Exception):  # noqa: N818 - reads as a condition
+    """Another process sealed the same batches, or the run is purged."""
+
+
 class Sealer:
     """Seals what is due. `run` is to be kept by the process's supervisor."""
 
@@ -200,10 +204,12 @@ class Sealer:
         dense = points >= _DENSE * len(chunks) or points >= POINTS_AT_ONCE or len(ripe) >= self._rules.batches
         if gained < 0 and not dense:
             return await self._database.execute(_WEIGHED, run, last, sealed) > 0
-        async with self._database.transaction() as tx:
-            if not await _stored(tx, _Step(run, sealed, last, replaced, chunks)):
-                return False
-        log.info("sealed %d points of %s up to batch %d", points, ids.from_uuid("run", run), last)
+        try:
+            async with self._database.transaction() as tx:
+                await _store(tx, _Step(run, sealed, last, replaced, chunks))
+        except (_Overtaken, UniqueViolationError):
+            return False
+        log.debug("sealed %d points of %s up to batch %d", points, ids.from_uuid("run", run), last)
         return True
 
     def _ripe(self, rows: Sequence[Record]) -> Sequence[Record]:
@@ -248,17 +254,19 @@ def _chunks(
     return chunks
 
 
-async def _stored(tx: Connection, step: _Step) -> bool:
-    """Puts the chunks in the place of their batches, unless the head has moved on or the run is purged."""
-    if await tx.fetchval(_LOCK, step.run) != step.sealed:
-        return False
+async def _store(tx: Connection, step: _Step) -> None:
+    """Puts the chunks in the place of their batches. The head is locked last, so that writers hardly wait.
+
+    Raises _Overtaken when the head has moved on or the run is purged, UniqueViolationError when the chunks are there.
+    """
     if step.replaced:
         await tx.execute("DELETE FROM metric_chunks WHERE id = ANY($1::int8[])", step.replaced)
     await tx.copy("metric_chunks", _COLUMNS, [_record(step.run, chunk) for chunk in step.chunks])
     await tx.execute(_FORGET, step.run, step.sealed, step.last, SERVER_NAMED)
     await tx.execute(_EMPTY, step.run, step.sealed, step.last)
+    if await tx.fetchval(_LOCK, step.run) != step.sealed:
+        raise _Overtaken
     await tx.execute(_ADVANCE, step.run, step.last)
-    return True
 
 
 def _record(run: UUID, chunk: NewChunk) -> tuple[object, ...]:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import BadUserInput
-from domain.metrics import Column, MetricSeries, SeriesAxis, SeriesRequest, collapsed, draw, draw_all
+from domain.metrics import Column, MetricSeries, SeriesAxis, SeriesRequest, collapsed, draw
+from domain.metrics.series import shared_out
 
 
 def _column(steps: list[int], values: list[float], timestamps: list[int] | None = None, key: str = "loss") -> Column:
@@ -138,10 +139,9 @@ def test_time_orders_by_time_and_steps_collapse_first() -> None:
     assert series.values.tolist() == [4, 3, 1]
 
 
-def test_keys_come_in_order_and_empty_ones_not_at_all() -> None:
-    columns = [_column([9], [1], key="b"), _column([1], [1], key="a"), _column([2], [1], key="ä")]
-    drawn = draw_all(columns, SeriesRequest.of(end=5), 0)
-    assert [series.key for series in drawn] == ["a", "ä"]
+@pytest.mark.parametrize(("series", "points"), [(1, 1_000), (200, 1_000), (1_000, 200), (10_000, 20), (10**9, 1)])
+def test_many_series_share_what_one_answer_holds(series: int, points: int) -> None:
+    assert shared_out(SeriesRequest.of(points=1_000), series).points == points
 
 
 @pytest.mark.parametrize(
