@@ -58,7 +58,7 @@ def _steps(options: argparse.Namespace) -> list[tuple[str, Step]]:
     systems = [system for system in SYSTEMS if system.name in names]
     steps: list[tuple[str, Step]] = []
     if "limits" in subjects:
-        steps.append(("limits: copy", limits.copy))
+        steps += [("limits: echo", limits.bare), ("limits: copy", limits.copy)]
     if "ingest" in subjects:
         steps += [(f"ingest: {one.name}", partial(ingest.measure, system=one)) for one in systems]
     if "reads" in subjects:
@@ -84,10 +84,10 @@ async def _measure(options: argparse.Namespace, place: Path, drivers: Drivers) -
         session = Session(place, databases, drivers, sizes, results)
         if not results.facts:
             results.facts = report.facts(await databases.version(), sizes.text())
-        # Never left out: it also chooses how the load is driven.
-        for name, step in [("limits: echo", limits.calibrate), *_steps(options)]:
-            if name in results.done and name != "limits: echo":
-                continue
+        steps = [step for step in _steps(options) if step[0] not in results.done]
+        if any(name != "live" for name, _ in steps):
+            steps.insert(0, ("client", limits.calibrate))  # also of the rest after an interruption
+        for name, step in steps:
             print(f"{name} …", file=sys.stderr, flush=True)
             began = time.monotonic()
             try:
@@ -118,6 +118,7 @@ def main() -> int:
     options = _options()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also while leftovers are removed
     drivers = Drivers()
     began = time.monotonic()
     try:

@@ -60,6 +60,13 @@ async def calibrate(session: Session) -> None:
             session.put(session.results.row(LIMITS, name, "requests/s"), COLUMN, outcome.rate, outcome)
         drivers.used = max((count for count in rates if rates[count] >= rates[1] * _WORTH_A_PROCESS), default=1)
         session.say(f"load is driven from {drivers.used} process(es)")
+
+
+async def bare(session: Session) -> None:
+    """The bare server under the load of single points and new runs, and of bodies of 1,000 points."""
+    sizes, drivers = session.sizes, session.drivers
+    async with echo(session.place) as server:
+        small = AxonML(server.port, "key").log_one("run", batch(1, 0)[0])
         for count in sizes.clients:
             load = Load(server.port, tuple(Requests((small,)) for _ in range(count)), sizes.seconds / 2, sizes.warmup)
             outcome = await drivers.run(load)

@@ -264,9 +264,9 @@ async def _with_subscribers(session: Session, server: Server, api: AxonML, count
         if problem is not None:
             raise ConnectionError(problem)
         acknowledged = await _log_batches(session, api, run)
+        grown = (server.memory() - before) / 2**20  # while all are connected
         pipe.send(acknowledged)
         heard: _Heard = await asyncio.to_thread(pipe.recv)
-        grown = (server.memory() - before) / 2**20
     finally:
         pipe.close()
         process.join(10)

@@ -39,6 +39,8 @@ START_LIMIT: Final = 180.0
 _PREFIX: Final = "axonml-bench-"
 _OWNER: Final = "owner"
 _CHILDREN: Final = "children"
+_STOP_SECONDS: Final = 10.0
+_KILL_ROUNDS: Final = 20
 _POLL: Final = 0.05
 _LOG_SHOWN: Final = 2_000
 _FOREIGN: Final = ("AXONML_", "JWT_", "RUST_", "MLFLOW_")
@@ -86,9 +88,7 @@ def _is_abandoned(place: Path) -> bool:
 def _remove(place: Path) -> None:
     record = place / _CHILDREN
     for line in record.read_text("ascii").splitlines() if record.exists() else ():
-        process = _living(line)
-        if process is not None:
-            _end(process)
+        _end(line)
     for data in place.glob("*/pg[0-9]*"):
         found = postmaster(Layout(data.parent, int(data.name.removeprefix("pg"))))
         if found is not None:
@@ -96,19 +96,39 @@ def _remove(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def _end(process: psutil.Process) -> None:
-    """Ends a process and everything below it, each by its own id."""
-    family = [process]
-    with suppress(psutil.NoSuchProcess):
-        family += process.children(recursive=True)
-    with suppress(psutil.NoSuchProcess):
-        process.send_signal(signal.SIGTERM)
-    _, left = psutil.wait_procs(family[:1], timeout=20)
-    _, left = psutil.wait_procs([*left, *family[1:]], timeout=2)
-    for one in left:
+def _end(identity: str) -> None:
+    """Ends the process that was started under that identity and all of its session, each by its own id.
+
+    Every server is started as the leader of a session, whose number the kernel gives to nobody else while a member
+    lives: so what outlives its parent, or is started while the others end, is found too.
+    """
+    leader = _living(identity)
+    session = int(identity.split(maxsplit=1)[0])
+    if leader is None and psutil.pid_exists(session):
+        return  # the number was given to another program: nothing of ours is left
+    if leader is not None:
         with suppress(psutil.NoSuchProcess):
-            one.kill()
-    psutil.wait_procs(left, timeout=10)
+            leader.send_signal(signal.SIGTERM)
+        with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+            leader.wait(_STOP_SECONDS)
+    for _ in range(_KILL_ROUNDS):
+        left = _members(session)
+        if not left:
+            return
+        for one in left:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(left, timeout=_STOP_SECONDS)
+
+
+def _members(session: int) -> list[psutil.Process]:
+    """The living processes of a session."""
+    found = []
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
+            if os.getsid(pid) == session and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(psutil.Process(pid))
+    return found
 
 
 class Databases:
@@ -178,6 +198,7 @@ class Server:
     """A running server process. `key` is the credential its API wants, if any."""
 
     process: psutil.Process
+    identity: str
     port: int
     log: Path
     key: str | None = None
@@ -185,8 +206,8 @@ class Server:
     _popen: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def family(self) -> list[psutil.Process]:
-        """It and every process below it."""
-        return [self.process, *self.process.children(recursive=True)]
+        """It and every process of its session."""
+        return _members(self.process.pid)
 
     def memory(self) -> int:
         """Proportional set size of all its processes, in bytes; the database is not among them."""
@@ -198,9 +219,9 @@ class Server:
 
     def stop(self) -> None:
         """Ends it, and waits."""
-        _end(self.process)
+        _end(self.identity)
         if self._popen is not None:
-            self._popen.wait(10)
+            self._popen.wait(_STOP_SECONDS)
 
 
 def free_port() -> int:
@@ -228,9 +249,9 @@ async def running(
             cwd=REPOSITORY if name != "mlflow" else place,
             start_new_session=True,
         )
-    server = Server(psutil.Process(popen.pid), port, log, _popen=popen)
+    server = Server(psutil.Process(popen.pid), _identity(popen.pid), port, log, _popen=popen)
     with (place / _CHILDREN).open("a", encoding="ascii") as record:
-        record.write(_identity(popen.pid) + "\n")
+        record.write(server.identity + "\n")
     try:
         while not await _healthy(port, health):
             if popen.poll() is not None or time.monotonic() - began > START_LIMIT:
