@@ -70,3 +70,19 @@ class LiveHub(Protocol):
         What happened before entering is the reader's own first read.
         """
         ...
+
+
+class RunsWatch(Watch, Protocol):
+    """One reader's wake-up flag for all runs, which remembers, within bounds, which of them it was raised for."""
+
+    def take(self) -> tuple[frozenset[str], bool]:
+        """The runs since it was last asked, and whether something may have happened to any other."""
+        ...
+
+
+class RunsHub(LiveHub, Protocol):
+    """Also wakes those who watch every run there is. Runs of all workspaces: the reader's own reads decide."""
+
+    def watch_all(self, *kinds: type[Event]) -> AbstractAsyncContextManager[RunsWatch]:
+        """Registers a reader of these kinds of events of every run; of every kind when none is named."""
+        ...

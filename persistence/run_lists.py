@@ -150,6 +150,33 @@ async def fetch_pages(
     return {place: FoundPage(page, counts.get(place)) for place, page in found.items()}
 
 
+_STALLED: Final = RUN_SEARCH.attributes["stalled"]
+_MARK: Final = f"r.xmin::text || ' ' || h.metric_seq || ' ' || COALESCE({_STALLED}, false)"
+"""Differs once the run, its params or tags were written, once it has new points, and once it became stalled."""
+_MARKED: Final = "FROM runs r JOIN run_heads h ON h.run_id = r.id WHERE"
+
+
+async def fetch_marks(
+    connection: Connection, scope: Scope, wanted: RunListing, at: Moment, most: int
+) -> list[asyncpg.Record]:
+    """`id` and `mark` of the runs that a list holds, at most `most` of them. Pages and orders play no part."""
+    where, arguments = _condition(scope, wanted, at)
+    sql = f"SELECT r.id, {_MARK} AS mark {_MARKED} {where} LIMIT {most}"
+    return await search.fetch(connection, sql, arguments)
+
+
+async def fetch_standing(
+    connection: Connection, scope: Scope, wanted: RunListing, at: Moment, run_ids: Sequence[UUID]
+) -> list[asyncpg.Record]:
+    """`id`, `mark` and whether the list holds it (`listed`), of those of the runs that exist."""
+    where, arguments = _condition(scope, wanted, at)
+    arguments.append(list(run_ids))
+    sql = (
+        f"SELECT r.id, {_MARK} AS mark, ({where}) AS listed {_MARKED} {_BASE} AND r.id = ANY(${len(arguments)}::uuid[])"
+    )
+    return await search.fetch(connection, sql, arguments)
+
+
 def cursor_key(row: asyncpg.Record, wanted: RunListing) -> tuple[KeyValue, ...]:
     """The sort key of a row, as the list's cursors hold it."""
     parts = sum(len(key.types) for key in wanted.order)

@@ -24,7 +24,7 @@ from domain.runs.values import as_json
 from persistence import idempotency
 from persistence.database import Connection, Database
 from persistence.experiments import PostgresExperiments, ensure_experiment
-from persistence.run_lists import RUN_COLUMNS, FoundPage, cursor_key, fetch_pages
+from persistence.run_lists import RUN_COLUMNS, FoundPage, cursor_key, fetch_marks, fetch_pages, fetch_standing
 
 _ONE: Final = f"""
     SELECT {RUN_COLUMNS} FROM runs r
@@ -163,6 +163,16 @@ class PostgresRuns:
         uuids = {ids.to_uuid(parent): parent for parent in parents.ids}
         pages = await fetch_pages(self._database, scope, wanted, at, (parents.kind, list(uuids)))
         return {parent: _page(pages[uuid], wanted, at) for uuid, parent in uuids.items()}
+
+    async def marks(self, scope: Scope, wanted: RunListing, at: Moment, *, most: int) -> dict[str, str]:
+        rows = await fetch_marks(self._database, scope, wanted, at, most)
+        return {ids.from_uuid("run", row["id"]): row["mark"] for row in rows}
+
+    async def standing(
+        self, scope: Scope, wanted: RunListing, run_ids: Sequence[str], at: Moment
+    ) -> dict[str, str | None]:
+        rows = await fetch_standing(self._database, scope, wanted, at, [ids.to_uuid(run_id) for run_id in run_ids])
+        return {ids.from_uuid("run", row["id"]): row["mark"] if row["listed"] else None for row in rows}
 
     async def mark_purged(self, scope: Scope, run_id: str, at: Moment) -> None:
         async with self._database.transaction() as tx:

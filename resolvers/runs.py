@@ -17,7 +17,7 @@ from domain.errors import NotFound
 from domain.logs import LogLevel, LogsRequest
 from domain.metrics import KeysRequest, SeriesAxis, SeriesRequest, SummariesRequest
 from domain.paging import Page, PageRequest
-from domain.runs import Run, RunOrder, RunsRequest
+from domain.runs import Run, RunChange, RunOrder, RunsRequest
 from resolvers.batching import by_key, by_parent
 from resolvers.selection import page_of, wants_total
 
@@ -110,6 +110,20 @@ async def run_updated(info: strawberry.Info[Context, None], run_id: strawberry.I
             # A cached property: the next message gets loaders that have seen nothing yet.
             context.__dict__.pop("loaders", None)
             yield found
+
+
+async def runs_updated(
+    info: strawberry.Info[Context, None], filter_text: str | None, experiment_id: str | None
+) -> AsyncGenerator[RunChange, None]:
+    """What happens to a list of runs. Edges are loaded afresh for each message."""
+    context = info.context
+    changes = context.services.runs.list_updates(
+        context.require_scope(), filter_text=filter_text, experiment_id=experiment_id
+    )
+    async with aclosing(changes):
+        async for change in changes:
+            context.__dict__.pop("loaders", None)
+            yield change
 
 
 # --- edges -------------------------------------------------------------------------------------------

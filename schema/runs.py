@@ -13,7 +13,7 @@ from domain import runs
 from domain.errors import BadUserInput
 from domain.metrics import SeriesAxis
 from domain.patch import KEEP
-from domain.runs import RunStatus
+from domain.runs import RunChangeKind, RunStatus
 from resolvers import runs as resolve
 from resolvers.experiments import not_null
 from schema.node import Node
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 strawberry.enum(RunStatus)
+strawberry.enum(RunChangeKind)
 
 
 @strawberry.type
@@ -111,6 +112,13 @@ class Run(Node):
     @classmethod
     def is_type_of(cls, value: object, _info: object) -> bool:
         return isinstance(value, runs.Run)
+
+
+@strawberry.type
+class RunChange:
+    kind: RunChangeKind
+    run_id: strawberry.ID
+    run: Run | None
 
 
 @strawberry.input
@@ -310,6 +318,14 @@ async def _delete_tags(
     )
 
 
+def _list_updates(
+    info: strawberry.Info[Context, None],
+    filter: str | None = None,  # noqa: A002 - the contract's name
+    experiment_id: strawberry.ID | None = None,
+) -> Any:
+    return resolve.runs_updated(info, filter, None if experiment_id is None else str(experiment_id))
+
+
 @strawberry.type
 class RunQuery:
     runs: Annotated[Connection[Run], strawberry.field(resolver=_runs)]
@@ -338,3 +354,4 @@ class RunSubscription:
         AsyncIterator[Run],
         strawberry.subscription(resolver=resolve.run_updated),
     ]
+    runs_updated: Annotated[AsyncIterator[RunChange], strawberry.subscription(resolver=_list_updates)]

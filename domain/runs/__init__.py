@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from domain.runs.entity import ENDED, Moment, Run, RunStatus
+from domain.runs.feed import RunChange, RunChangeKind
 from domain.runs.listing import (
     RUN_VOCABULARY,
     RunListing,
@@ -24,6 +25,8 @@ __all__ = [
     "Param",
     "PurgeSweeper",
     "Run",
+    "RunChange",
+    "RunChangeKind",
     "RunListing",
     "RunOrder",
     "RunParents",

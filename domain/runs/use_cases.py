@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from domain import ids, names
 from domain.access import KeyScope, Scope
 from domain.clock import Clock
 from domain.errors import BadUserInput, Conflict, NotFound
-from domain.events import EventBus, LiveHub, RunChanged
+from domain.events import EventBus, RunChanged, RunsHub
 from domain.experiments import DEFAULT_NAME, ExperimentRepository, reference
 from domain.idempotency import ClientToken
 from domain.live import SharedReads, patiently
@@ -24,6 +25,7 @@ from domain.paging import Page, PageRequest
 from domain.patch import KEEP, Keep
 from domain.runs import entity, values
 from domain.runs.entity import Moment, Run, RunStatus
+from domain.runs.feed import Feeds, RunChange
 from domain.runs.listing import RunListing, RunParents, RunsRequest, listing
 from domain.runs.values import JsonValue, Param, Tag
 
@@ -83,6 +85,16 @@ class RunRepository(Protocol):
         """One page under each parent, for all of them at once; an empty page where there is nothing."""
         ...
 
+    async def marks(self, scope: Scope, wanted: RunListing, at: Moment, *, most: int) -> dict[str, str]:
+        """The runs that a list holds, whatever its page, at most `most`: id, and a mark that changes with the run."""
+        ...
+
+    async def standing(
+        self, scope: Scope, wanted: RunListing, run_ids: Sequence[str], at: Moment
+    ) -> dict[str, str | None]:
+        """Those of the runs that exist: the mark of those that the list holds, None for the others."""
+        ...
+
     async def mark_purged(self, scope: Scope, run_id: str, at: Moment) -> None:
         """Takes an archived run away from every reader. Raises NotFound, and Conflict unless it is archived."""
         ...
@@ -106,7 +118,7 @@ class Runs:
         runs: RunRepository,
         experiments: ExperimentRepository,
         bus: EventBus,
-        hub: LiveHub,
+        hub: RunsHub,
         clock: Clock,
         stalled_after: timedelta,
     ) -> None:
@@ -117,6 +129,7 @@ class Runs:
         self._clock = clock
         self._stalled_after = stalled_after
         self._reads: SharedReads[Run | None] = SharedReads()
+        self._feeds = Feeds(runs=runs, hub=hub, moment=self._moment)
 
     # --- making and changing -------------------------------------------------------------------------
 
@@ -331,6 +344,23 @@ class Runs:
                 run = newer
                 if changed:
                     yield run
+
+    async def list_updates(
+        self, scope: Scope, *, filter_text: str | None = None, experiment_id: str | None = None
+    ) -> AsyncGenerator[RunChange, None]:
+        """What happens to the list of living runs that meet the filter, from now on, until the process stops.
+
+        Raises BadUserInput (`filter`, `experiment_id`, too long a list) and NotFound (the experiment).
+        """
+        scope.require(KeyScope.RUNS_READ)
+        if experiment_id is not None:
+            experiment_id = ids.parse("exp", experiment_id, field="experiment_id")
+            if not await self._experiments.by_ids(scope, [experiment_id]):
+                raise NotFound("there is no such experiment", field="experiment_id")
+        wanted = listing(RunsRequest(filter=filter_text, experiment_id=experiment_id, total=False))
+        async with aclosing(self._feeds.follow(scope, (filter_text or "").strip(), wanted)) as changes:
+            async for change in changes:
+                yield change
 
     # --- parts -----------------------------------------------------------------------------------------
 

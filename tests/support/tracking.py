@@ -69,6 +69,25 @@ class _Flag:
         return self.going
 
 
+class _WideFlag(_Flag):
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: set[str] = set()
+        self.others = False
+
+    def notice(self, event: Event | None) -> None:
+        if event is None:
+            self.others = True
+        else:
+            self.noted.add(event.run_id)
+        self.raised.set()
+
+    def take(self) -> tuple[frozenset[str], bool]:
+        taken = frozenset(self.noted), self.others
+        self.noted, self.others = set(), False
+        return taken
+
+
 class BusHub:
     """A hub right on a bus: every event of a run wakes its watchers."""
 
@@ -83,6 +102,22 @@ class BusHub:
         def receive(event: Event | None) -> None:
             if event is None or (event.run_id == run_id and (not kinds or isinstance(event, kinds))):
                 flag.raised.set()
+
+        self.flags.append(flag)
+        stop = self.bus.listen(receive)
+        try:
+            yield flag
+        finally:
+            stop()
+            self.flags.remove(flag)
+
+    @asynccontextmanager
+    async def watch_all(self, *kinds: type[Event]) -> AsyncIterator[_WideFlag]:
+        flag = _WideFlag()
+
+        def receive(event: Event | None) -> None:
+            if event is None or not kinds or isinstance(event, kinds):
+                flag.notice(event)
 
         self.flags.append(flag)
         stop = self.bus.listen(receive)

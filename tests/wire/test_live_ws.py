@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from gql import Client, gql
+from gql.transport.exceptions import TransportQueryError
 from gql.transport.websockets import WebsocketsTransport
 
 from tests.support.product import Product
@@ -57,3 +59,41 @@ async def test_subscribers_that_reconnect_get_every_point_once(product: Product)
     async with asyncio.timeout(60):
         for got in await asyncio.gather(*readers):
             assert got == list(range(120))
+
+
+async def test_a_list_of_runs_is_followed(product: Product) -> None:
+    document = gql(
+        'subscription { runsUpdated(filter: "metrics.loss < 0.5") { kind runId run { name metrics { key last } } } }'
+    )
+    run = await _run(product)
+    transport = WebsocketsTransport(product.socket_url, init_payload=product.headers)
+    told: list[dict[str, Any]] = []
+    async with Client(transport=transport) as session, asyncio.timeout(20):
+        # The list has no first message, so points are logged until the list has told of them.
+        async def log(value: float) -> None:
+            while True:
+                await product.rest("POST", f"/api/training/runs/{run}/metrics", json={"loss": value})
+                await asyncio.sleep(0.05)
+
+        logging = asyncio.ensure_future(log(0.25))
+        async for data in session.subscribe(document):
+            change = data["runsUpdated"]
+            told.append(change)
+            assert change["runId"] == run
+            if len(told) == 1:
+                logging.cancel()
+                await product.rest("POST", f"/api/training/runs/{run}/metrics", json={"loss": 0.75})
+            if change["kind"] == "REMOVED":
+                break
+    assert told[0]["kind"] in ("ADDED", "UPDATED")
+    assert told[0]["run"] == {"name": "live", "metrics": [{"key": "loss", "last": 0.25}]}
+    assert told[-1]["run"]["metrics"] == [{"key": "loss", "last": 0.75}]
+    with pytest.raises(TransportQueryError) as refused:
+        await _first(product, 'subscription { runsUpdated(filter: "loss <") { kind } }')
+    assert refused.value.errors is not None
+    assert refused.value.errors[0]["extensions"]["field"] == "filter"
+
+
+async def _first(product: Product, text: str) -> dict[str, Any]:
+    async with Client(transport=WebsocketsTransport(product.socket_url, init_payload=product.headers)) as session:
+        return await anext(session.subscribe(gql(text)))
