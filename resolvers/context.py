@@ -20,6 +20,7 @@ from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
 from domain.models import Models
 from domain.runs import Runs
+from domain.system import System
 from resolvers.loaders import Loaders
 
 
@@ -35,6 +36,7 @@ class Services:
     logs: Logs
     models: Models
     endpoints: Endpoints
+    system: System
     version: str
     features: tuple[str, ...] = ()
 

@@ -38,10 +38,11 @@ from schema.models import ModelMutation, ModelQuery
 from schema.runs import RunMutation, RunQuery, RunSubscription
 from schema.scalars import SCALARS
 from schema.server import ServerQuery
+from schema.system import SystemQuery, SystemSubscription
 
 CONTRACT = Path(__file__).with_name("schema.graphql")
 
-QUERIES = (ServerQuery, IdentityQuery, ExperimentQuery, RunQuery, ModelQuery, EndpointQuery)
+QUERIES = (ServerQuery, IdentityQuery, ExperimentQuery, RunQuery, ModelQuery, EndpointQuery, SystemQuery)
 MUTATIONS = (
     IdentityMutation,
     ExperimentMutation,
@@ -51,7 +52,7 @@ MUTATIONS = (
     ModelMutation,
     EndpointMutation,
 )
-SUBSCRIPTIONS = (RunSubscription, MetricSubscription, LogSubscription)
+SUBSCRIPTIONS = (RunSubscription, MetricSubscription, LogSubscription, SystemSubscription)
 
 
 def build(

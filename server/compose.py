@@ -27,6 +27,7 @@ from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
 from domain.models import BlobCollector, Models
 from domain.runs import PurgeSweeper, Runs
+from domain.system import System
 from persistence import migrate
 from persistence.blobs import LocalBlobs
 from persistence.bus import BroadcastBus
@@ -44,6 +45,7 @@ from persistence.runs import PostgresRuns
 from resolvers.context import Services
 from server.app import Composed
 from server.edge.connections import LiveConnections
+from server.host import LocalHost
 from server.rest.routes import ROUTES, SOCKETS
 from server.security.opening import identity_opened
 from server.settings import Settings, SettingsError
@@ -120,6 +122,13 @@ async def compose(
                     clock=clock,
                     cores=available(),
                     most=settings.inference.max_endpoints,
+                ),
+                system=System(
+                    # The bundled database may have been put on a disk of its own.
+                    host=LocalHost(
+                        {"data": data, "files": data / BLOBS, "database": data / "postgres"}, cores=available()
+                    ),
+                    clock=clock,
                 ),
                 version=version,
                 features=("live", "registry", "serving"),

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.routing import WebSocketRoute
 
-from server.rest import endpoints, experiments, identity, logs, metrics, models, runs, stream
+from server.rest import endpoints, experiments, identity, logs, metrics, models, runs, stream, system
 from server.rest.route import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -18,6 +18,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *logs.ROUTES,
     *models.ROUTES,
     *endpoints.ROUTES,
+    *system.ROUTES,
 )
 
 SOCKETS: Final[tuple[WebSocketRoute, ...]] = stream.SOCKETS

@@ -11,6 +11,7 @@ from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
 from domain.models import Models
 from domain.runs import Runs
+from domain.system import System
 from persistence.blobs import LocalBlobs
 from persistence.endpoints import PostgresEndpoints
 from persistence.experiments import PostgresExperiments
@@ -19,6 +20,7 @@ from persistence.metrics import PostgresMetrics
 from persistence.models import PostgresModels
 from persistence.runs import PostgresRuns
 from resolvers.context import Services
+from server.host import LocalHost
 from serving.pool import LocalServing
 from tests.support.identity import Instance
 from tests.support.tracking import BusHub, RecordingBus
@@ -59,5 +61,6 @@ def services(of: Instance) -> Services:
             cores=1,
             most=10,
         ),
+        system=System(host=LocalHost({"data": of.data_dir}, cores=1), clock=of.clock),
         version="test",
     )

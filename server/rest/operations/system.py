@@ -1,9 +1,9 @@
-"""Health and the OpenAPI document itself."""
+"""Health, the load of the machine, and the OpenAPI document itself."""
 
 from __future__ import annotations
 
 from server.rest.route import JSON, Answer, Operation, Raw, json_answer
-from server.rest.structs.system import Health, Readiness
+from server.rest.structs.system import Health, Readiness, SystemMetrics
 
 HEALTH = Operation(
     method="get",
@@ -40,4 +40,17 @@ OPENAPI = Operation(
     answers={200: Answer("The document.", {JSON: Raw({"type": "object"})})},
 )
 
-OPERATIONS = (HEALTH, READY, OPENAPI)
+SYSTEM = Operation(
+    method="get",
+    path="/api/metrics",
+    operation_id="system",
+    tag="system",
+    summary="Figures of the host",
+    description=(
+        "Processor, memory, disks, network, accelerators and the server's own processes. Rates are those since the"
+        " reading before, of the last minute at most. An API key needs any scope that reads."
+    ),
+    answers={200: json_answer(SystemMetrics, "The figures.")},
+)
+
+OPERATIONS = (HEALTH, READY, OPENAPI, SYSTEM)
