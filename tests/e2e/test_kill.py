@@ -22,6 +22,7 @@ class Script:
 
     server: Server
     run: str
+    points: int = POINTS
     acknowledged: int = 0
     cursors: list[str] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -33,8 +34,8 @@ class Script:
     async def work(self) -> None:
         async with self.server.http(timeout=10) as http:
             while not self.stop:
-                first = self.acknowledged * POINTS
-                steps = list(range(first, first + POINTS))
+                first = self.acknowledged * self.points
+                steps = list(range(first, first + self.points))
                 await self._send(
                     http, "metrics", {"series": {"loss": {"steps": steps, "values": [step * 0.5 for step in steps]}}}
                 )
@@ -74,7 +75,7 @@ async def check_exact(script: Script) -> None:
         exported = await http.get(f"/api/training/runs/{script.run}/metrics", params={"format": "ndjson"})
         points = [json.loads(line) for line in exported.text.splitlines()]
         assert [(point["step"], point["value"]) for point in points] == [
-            (step, step * 0.5) for step in range(script.acknowledged * POINTS)
+            (step, step * 0.5) for step in range(script.acknowledged * script.points)
         ]
         lines: list[str] = []
         cursor = None
@@ -85,7 +86,7 @@ async def check_exact(script: Script) -> None:
             cursor = page["next_cursor"]
         assert lines == [f"line {number}" for number in range(script.acknowledged)]
         shown = (await http.get(f"/api/training/runs/{script.run}")).json()
-        assert shown["metrics"] == {"loss": (script.acknowledged * POINTS - 1) * 0.5}
+        assert shown["metrics"] == {"loss": (script.acknowledged * script.points - 1) * 0.5}
 
 
 async def test_a_killed_server_and_a_killed_database_lose_and_repeat_nothing(folder: Path) -> None:
