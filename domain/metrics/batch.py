@@ -136,6 +136,10 @@ def _little_endian(array: npt.NDArray[Any]) -> bytes:
 
 def _settled(column: DraftColumn, last_step: int | None, now_ms: int) -> Column:
     steps, timestamps = column.steps, column.timestamps
+    if len(column) == 1 and not column.ahead[0]:  # what most scripts send, one request after the other
+        if timestamps[0] == NO_TIMESTAMP:
+            timestamps = np.array((now_ms,), np.int64)
+        return Column(column.key, steps, column.values, timestamps)
     left_out = column.ahead > 0
     if left_out.any():
         last = -1 if last_step is None else last_step

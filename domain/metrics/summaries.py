@@ -6,6 +6,7 @@ turns infinite by itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,6 +35,8 @@ class MetricSummary:
     @classmethod
     def of(cls, column: Column) -> MetricSummary:
         """The summary of one column."""
+        if len(column) == 1:  # what most scripts send, one request after the other
+            return cls._of_one(column.key, int(column.steps[0]), float(column.values[0]))
         highest = int(column.steps.max())
         last = int(np.flatnonzero(column.steps == highest)[-1])
         finite = column.values[np.isfinite(column.values)]
@@ -47,6 +50,11 @@ class MetricSummary:
             count=len(column),
             non_finite=len(column) - len(finite),
         )
+
+    @classmethod
+    def _of_one(cls, key: str, step: int, value: float) -> MetricSummary:
+        finite = value if math.isfinite(value) else None
+        return cls(key, value, step, finite, finite, finite, 1, 0 if finite is not None else 1)
 
     def then(self, later: MetricSummary) -> MetricSummary:
         """The summary of these points and of those accepted after them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import uuid
@@ -11,12 +12,13 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import DomainError
-from server.edge.identity import caller_of, set_request_id
+from server.edge.identity import caller_of, request_id_of, set_request_id
 from server.edge.replies import header, refuse
-from server.logs import get_logger
+from server.logs import get_logger, write_line
 from server.rest.errors import report
 
-log = get_logger("axonml.access")
+ACCESS: Final = "axonml.access"
+log = get_logger(ACCESS)
 
 _VALID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _QUIET: Final = frozenset({"/health", "/health/ready"})
@@ -71,14 +73,18 @@ class RequestLog:
     def _write(self, scope: Scope, status: int, size: int, seconds: float) -> None:
         caller = caller_of(scope).scope
         client = scope.get("client")
-        write = log.debug if scope["path"] in _QUIET else log.info
-        write(
+        write_line(
+            ACCESS,
+            logging.DEBUG if scope["path"] in _QUIET else logging.INFO,
             "request",
-            method=scope.get("method", "WEBSOCKET"),
-            path=scope["path"],
-            status=status,
-            bytes=size,
-            ms=round(seconds * 1000, 2),
-            client=client[0] if client else None,
-            user=caller.principal.user_id if caller else None,
+            {
+                "method": scope.get("method", "WEBSOCKET"),
+                "path": scope["path"],
+                "status": status,
+                "bytes": size,
+                "ms": round(seconds * 1000, 2),
+                "client": client[0] if client else None,
+                "user": caller.principal.user_id if caller else None,
+                "request_id": request_id_of(scope),
+            },
         )

@@ -7,10 +7,12 @@ it already holds: nothing inside a token may point to a key. Tokens carry no rol
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import secrets
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -34,6 +36,10 @@ SKEW: Final = 5
 RETIRED_ACCEPTED: Final = timedelta(hours=1)
 """For so long after its retirement a key still verifies: longer than any access token lives."""
 
+PROVEN_SECONDS: Final = 60.0
+"""For so long at most a token that was proven is not proven again: its signature costs more than a small request."""
+
+PROVEN_MOST: Final = 10_000
 _PURPOSE: Final = "signing-key"
 _RELOAD_SECONDS: Final = 1.0
 _OTHER_ROOT: Final = (
@@ -52,6 +58,7 @@ class SignedAccessTokens:
         self._keys: dict[str, SigningKey] = {}
         self._private: dict[str, Ed25519PrivateKey] = {}
         self._public: dict[str, Ed25519PublicKey] = {}
+        self._proven: dict[bytes, _Proven] = {}
         self._loaded_at = time.monotonic()
         self._loading = asyncio.Lock()
         self._hold(keys)
@@ -72,12 +79,39 @@ class SignedAccessTokens:
         return jwt.encode(payload, self._private[kid], algorithm=ALGORITHM, headers={"typ": TYPE, "kid": kid})
 
     async def verify(self, token: str, now: datetime) -> AccessClaims | None:
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        proven = self._proven.get(digest)
+        if proven is not None and self._still_holds(proven, now):
+            return proven.claims
+        proven = await self._prove(token, now)
+        self._proven.pop(digest, None)  # so that a new entry goes to the end: the oldest is forgotten first
+        if proven is None:
+            return None
+        while len(self._proven) >= PROVEN_MOST:
+            del self._proven[next(iter(self._proven))]
+        self._proven[digest] = proven
+        return proven.claims
+
+    def _still_holds(self, proven: _Proven, now: datetime) -> bool:
+        """Everything that time may have changed; the signature and the content cannot."""
+        return (
+            time.monotonic() - proven.at < PROVEN_SECONDS
+            and proven.begins <= now.timestamp() < proven.expires
+            and self._verifies(proven.kid, now)
+        )
+
+    def _verifies(self, kid: str, now: datetime) -> bool:
+        known = self._keys.get(kid)
+        return known is not None and (known.retired_at is None or now < known.retired_at + RETIRED_ACCEPTED)
+
+    async def _prove(self, token: str, now: datetime) -> _Proven | None:
         try:
             header = jwt.get_unverified_header(token)
             if header.get("alg") != ALGORITHM or header.get("typ") != TYPE or header.keys() - {"alg", "typ", "kid"}:
                 return None
-            key = await self._public_key(header.get("kid"), now)
-            return None if key is None else _claims(token, key, now)
+            kid = header.get("kid")
+            key = await self._public_key(kid, now)
+            return None if key is None else _claims(token, key, str(kid), now)
         except (jwt.InvalidTokenError, UnicodeError, RecursionError):
             return None
 
@@ -87,10 +121,7 @@ class SignedAccessTokens:
             return None
         if kid not in self._keys:
             await self._reload()
-        known = self._keys.get(kid)
-        if known is None or (known.retired_at is not None and now >= known.retired_at + RETIRED_ACCEPTED):
-            return None
-        return self._public[kid]
+        return self._public[kid] if self._verifies(kid, now) else None
 
     async def _reload(self) -> None:
         """Another server of this database may have made a key since; asked at most once a second."""
@@ -121,7 +152,18 @@ class SignedAccessTokens:
 _KID: Final = re.compile(r"[A-Za-z0-9_-]{16}", re.ASCII)
 
 
-def _claims(token: str, key: Ed25519PublicKey, now: datetime) -> AccessClaims | None:
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """A token that was found good: what it says, from when until when, under which key, and when that was found."""
+
+    claims: AccessClaims
+    kid: str
+    begins: float
+    expires: float
+    at: float
+
+
+def _claims(token: str, key: Ed25519PublicKey, kid: str, now: datetime) -> _Proven | None:
     payload: dict[str, Any] = jwt.decode(
         token,
         key,
@@ -141,16 +183,17 @@ def _claims(token: str, key: Ed25519PublicKey, now: datetime) -> AccessClaims | 
     if not all(type(moment) is int for moment in times) or not isinstance(payload["jti"], str):
         return None
     issued, not_before, expires = times
-    seconds = now.timestamp()
-    if seconds >= expires or seconds + SKEW < max(issued, not_before):
+    begins = max(issued, not_before) - SKEW
+    if not begins <= now.timestamp() < expires:
         return None
     subject, session = payload["sub"], payload["sid"]
     if not isinstance(subject, str) or not isinstance(session, str):
         return None
     try:
-        return AccessClaims(_canonical("usr", subject), _canonical("ses", session))
+        claims = AccessClaims(_canonical("usr", subject), _canonical("ses", session))
     except BadUserInput:
         return None
+    return _Proven(claims, kid, begins, expires, time.monotonic())
 
 
 def _canonical(kind: ids.Kind, text: str) -> str:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 import pytest
+import structlog
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
-from structlog.testing import capture_logs
 
+from server import logs
 from server.edge.connections import LiveConnections
 from server.edge.identity import client_of
 from server.edge.request_log import RequestLog
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """What is logged, as JSON lines."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    written = io.StringIO()
+    logs.configure("info", "json", stream=written)
+    yield written
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.contextvars.clear_contextvars()
+    structlog.reset_defaults()
 
 
 def http_scope(path: str = "/", **more: Any) -> dict[str, Any]:
@@ -30,15 +49,30 @@ class Collected(list[Message]):
         self.append(message)
 
 
-async def test_the_access_log_writes_a_status_as_its_number() -> None:
+async def test_the_access_log_writes_a_status_as_its_number(stream: io.StringIO) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": HTTPStatus.CREATED, "headers": []})
         await send({"type": "http.response.body", "body": b"abc"})
 
-    with capture_logs() as lines:
-        await RequestLog(app)(http_scope("/api/things"), nothing, Collected().send)
-    (line,) = [line for line in lines if line["event"] == "request"]
+    headers = [(b"x-request-id", b"r-7")]
+    await RequestLog(app)(http_scope("/api/things", headers=headers), nothing, Collected().send)
+    (line,) = map(json.loads, stream.getvalue().splitlines())
     assert (line["status"], type(line["status"]), line["bytes"]) == (201, int, 3)
+    assert (line["event"], line["logger"], line["level"]) == ("request", "axonml.access", "info")
+    assert (line["method"], line["path"], line["request_id"]) == ("GET", "/api/things", "r-7")
+
+
+async def test_the_access_log_keeps_secrets_and_forged_lines_out(stream: io.StringIO) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    secret = "axk_ab12cd34_0123456789abcdefghijABCDEFGHIJ012345"
+    headers = [(b"x-request-id", secret.encode())]
+    await RequestLog(app)(http_scope(f"/api/{secret}/\n{{}}", headers=headers), nothing, Collected().send)
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    assert secret not in stream.getvalue()
+    assert line["path"] == "/api/axk_[redacted]\\x0a{}"
 
 
 async def test_an_empty_registry_of_connections_is_still_one() -> None:

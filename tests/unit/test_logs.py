@@ -113,3 +113,43 @@ def test_values_cannot_forge_a_line() -> None:
         structlog.reset_defaults()
     assert len(written.getvalue().splitlines()) == 1
     assert "\x1b[2J" not in written.getvalue()
+
+
+def test_a_direct_line_looks_like_any_other(stream: io.StringIO) -> None:
+    fields: dict[str, str | int | float | None] = {"path": "/ä", "status": 200, "ms": 1.5, "user": None}
+    logs.write_line("axonml.test", logging.INFO, "request", fields)
+    logs.get_logger("axonml.test").info("request", **fields)
+    logs.write_line("axonml.test", logging.DEBUG, "not shown", {})
+    direct, other = lines(stream)
+    assert direct.keys() == other.keys()
+    assert direct["timestamp"][:16] <= other["timestamp"][:16]
+    assert {**direct, "timestamp": ""} == {**other, "timestamp": ""}
+
+
+@pytest.mark.parametrize("secret", CANARIES)
+@pytest.mark.parametrize("form", ["{}", "Bearer {}", "http://x/?a={}", "/a\n{}\x1b[2J", "\u2028{}"])
+@pytest.mark.parametrize("shape", ["json", "console"])
+def test_a_direct_line_keeps_secrets_and_forged_lines_out(shape: Any, form: str, secret: str) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    written = io.StringIO()
+    try:
+        logs.configure("info", shape, stream=written)
+        logs.write_line("axonml.test", logging.WARNING, "request", {"path": form.format(secret), "status": 200})
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+    text = written.getvalue()
+    assert secret not in text
+    assert logs.REDACTED in text
+    assert len(text.splitlines()) == 1
+    assert "\x1b[2J" not in text
+    assert all(word in text for word in ("request", "warning", "axonml.test", "200"))
+
+
+@pytest.mark.parametrize(
+    "text", ["PASſWORD=hunter2", "Baſic dXNlcjpodW50ZXIy", "to\u212aen: hunter2", "bAsıc aHVudGVyMg=="]
+)
+def test_letters_that_only_look_alike_hide_no_secret(text: str) -> None:
+    assert logs.REDACTED in logs.redact_text(text)

@@ -30,6 +30,7 @@ from server.security.tokens import (
     ALGORITHM,
     AUDIENCE,
     ISSUER,
+    PROVEN_SECONDS,
     TYPE,
     SignedAccessTokens,
     new_signing_key,
@@ -90,6 +91,48 @@ async def test_a_token_lives_from_its_start_to_its_end(tokens: SignedAccessToken
     assert await tokens.verify(token, START + LIFE) is None
     assert await tokens.verify(token, START - timedelta(seconds=4)) is not None  # another server's clock
     assert await tokens.verify(token, START - timedelta(seconds=6)) is None
+
+
+async def test_a_token_is_proven_once_a_minute_and_what_time_changes_is_asked_each_time(
+    store: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = await open_access_tokens(store, VAULT, SetClock())
+    token, proofs, real = issued(tokens), 0, jwt.decode
+
+    def counted(*given: Any, **options: Any) -> Any:
+        nonlocal proofs
+        proofs += 1
+        return real(*given, **options)
+
+    monkeypatch.setattr("server.security.tokens.jwt.decode", counted)
+    for _ in range(5):
+        assert await tokens.verify(token, START) == AccessClaims(USER, SESSION)
+    assert proofs == 1
+    assert await tokens.verify(token[:-4] + "AAAA", START) is None
+    assert await tokens.verify(token + "=", START) is None
+    assert await tokens.verify(token, START + LIFE) is None
+    assert await tokens.verify(token, START - timedelta(seconds=6)) is None
+    assert await tokens.verify(token, START) is not None
+    proofs = 0
+    tokens._proven = {digest: replace(one, at=one.at - PROVEN_SECONDS) for digest, one in tokens._proven.items()}
+    assert await tokens.verify(token, START) is not None
+    assert proofs == 1
+    tokens._hold([replace(store.keys[0], retired_at=START)])
+    assert await tokens.verify(token, START) is not None
+    assert await tokens.verify(token, START + timedelta(hours=1)) is None
+    tokens._keys.clear()
+    assert await tokens.verify(token, START) is None
+
+
+async def test_a_bounded_number_of_proven_tokens_is_remembered(
+    tokens: SignedAccessTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.security.tokens.PROVEN_MOST", 3)
+    many = [issued(tokens) for _ in range(10)]
+    for token in many:
+        assert await tokens.verify(token, START) is not None
+        assert await tokens.verify(token[:-4] + "AAAA", START) is None
+    assert list(tokens._proven) == [hashlib.sha256(token.encode()).digest() for token in many[-3:]]
 
 
 async def test_two_tokens_of_one_moment_differ(tokens: SignedAccessTokens) -> None:
