@@ -15,11 +15,12 @@ import asyncpg
 
 from domain import ids
 from domain.access import Scope
-from domain.errors import Conflict, NotFound
+from domain.errors import Conflict, DomainError, NotFound
 from domain.experiments import NewExperiment
 from domain.idempotency import ClientToken
 from domain.paging import NOT_COUNTED, Page, Total
 from domain.runs import Moment, NewRun, Param, Run, RunListing, RunParents, RunStatus, Tag
+from domain.runs.bulk import placed
 from domain.runs.values import as_json
 from persistence import idempotency
 from persistence.database import Connection, Database
@@ -33,6 +34,10 @@ _ONE: Final = f"""
 _LOCK_HEAD: Final = """
     SELECT 1 FROM run_heads h JOIN runs r ON r.id = h.run_id
     WHERE h.run_id = $2 AND r.workspace_id = $1 FOR UPDATE OF h
+"""
+_LOCK_HEADS: Final = """
+    SELECT 1 FROM run_heads h JOIN runs r ON r.id = h.run_id
+    WHERE h.run_id = ANY($2::uuid[]) AND r.workspace_id = $1 ORDER BY h.run_id FOR UPDATE OF h
 """
 _SAVE: Final = """
     UPDATE runs SET name = $2, status = $3, stop_requested = $4, model_type = $5, config = $6, notes = $7,
@@ -49,6 +54,7 @@ _PUT_TAG: Final = """
     INSERT INTO run_tags (run_id, key, value) VALUES ($1, $2, $3)
     ON CONFLICT (run_id, key) DO UPDATE SET value = EXCLUDED.value
 """
+_SWEPT_AT_ONCE: Final = 200
 PURGED: Final = "SELECT id FROM runs WHERE purged_at IS NOT NULL ORDER BY purged_at"
 _PURGED_PARTS: Final = (
     "metric_batches",
@@ -152,6 +158,21 @@ class PostgresRuns:
             await _save(tx, scope, old, new)
             return new, True
 
+    async def change_many(
+        self, scope: Scope, run_ids: Sequence[str], at: Moment, decide: Callable[[Run], Run]
+    ) -> list[str]:
+        async with self._database.transaction() as tx:
+            changed = []
+            for place, old in await _all_locked(tx, scope, run_ids, at):
+                try:
+                    new = decide(old)
+                except DomainError as problem:
+                    raise placed(problem, place) from problem
+                if new != old:
+                    changed.append((old, new))
+            await _save_all(tx, scope, changed)
+        return [new.id for _, new in changed]
+
     async def by_ids(self, scope: Scope, run_ids: Sequence[str], at: Moment) -> dict[str, Run]:
         return await _read(self._database, scope, run_ids, at)
 
@@ -178,26 +199,36 @@ class PostgresRuns:
         async with self._database.transaction() as tx:
             run = await _locked(tx, scope, run_id, at)
             if not run.archived:
-                raise Conflict("the run is not archived; delete it first", field="id")
+                raise _refusal_of_living()
             await tx.execute("UPDATE runs SET purged_at = $2 WHERE id = $1", ids.to_uuid(run_id), at.now)
 
+    async def mark_many_purged(self, scope: Scope, run_ids: Sequence[str], at: Moment) -> None:
+        async with self._database.transaction() as tx:
+            for place, run in await _all_locked(tx, scope, run_ids, at):
+                if not run.archived:
+                    raise placed(_refusal_of_living(), place)
+            uuids = [ids.to_uuid(run_id) for run_id in run_ids]
+            await tx.execute("UPDATE runs SET purged_at = $2 WHERE id = ANY($1::uuid[])", uuids, at.now)
+
     async def sweep(self, *, rows: int) -> int:
-        purged = await self._database.fetch(PURGED)
+        purged = [UUID(bytes=row["id"].bytes) for row in await self._database.fetch(PURGED)]
         gone = 0
-        for row in purged:
-            run = UUID(bytes=row["id"].bytes)
+        for start in range(0, len(purged), _SWEPT_AT_ONCE):
+            runs = purged[start : start + _SWEPT_AT_ONCE]
             for table in _PURGED_PARTS:
-                await self._empty(table, run, rows)
-            gone += await self._database.execute("DELETE FROM runs WHERE id = $1 AND purged_at IS NOT NULL", run)
+                await self._empty(table, runs, rows)
+            gone += await self._database.execute(
+                "DELETE FROM runs WHERE id = ANY($1::uuid[]) AND purged_at IS NOT NULL", runs
+            )
         return gone
 
-    async def _empty(self, table: str, run: UUID, rows: int) -> None:
-        """Deletes a run's rows of one table piece by piece, each piece in a transaction of its own."""
+    async def _empty(self, table: str, runs: list[UUID], rows: int) -> None:
+        """Deletes the rows that runs have in one table piece by piece, each piece in a transaction of its own."""
         piece = (
             f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("  # noqa: S608 - a name from the tuple above
-            f"SELECT ctid FROM {table} WHERE run_id = $1 LIMIT $2 FOR UPDATE SKIP LOCKED))"
+            f"SELECT ctid FROM {table} WHERE run_id = ANY($1::uuid[]) LIMIT $2 FOR UPDATE SKIP LOCKED))"
         )
-        while await self._database.execute(piece, run, rows):
+        while await self._database.execute(piece, runs, rows) == rows:
             pass
 
 
@@ -213,6 +244,25 @@ async def _locked(tx: Connection, scope: Scope, run_id: str, at: Moment) -> Run:
     if run is None:
         raise NotFound("there is no such run", field="id")
     return run
+
+
+async def _all_locked(tx: Connection, scope: Scope, run_ids: Sequence[str], at: Moment) -> list[tuple[int, Run]]:
+    """The runs as they are once all their heads are locked, in order of id; each with its first place, in that order.
+
+    Raises NotFound naming the place of the first that is missing.
+    """
+    await tx.execute(_LOCK_HEADS, ids.to_uuid(scope.workspace_id), [ids.to_uuid(run_id) for run_id in run_ids])
+    found = await _read(tx, scope, run_ids, at)
+    locked: dict[str, tuple[int, Run]] = {}
+    for place, run_id in enumerate(run_ids):
+        if run_id not in found:
+            raise NotFound("there is no such run", field=f"ids[{place}]")
+        locked.setdefault(run_id, (place, found[run_id]))
+    return list(locked.values())
+
+
+def _refusal_of_living() -> Conflict:
+    return Conflict("the run is not archived; delete it first", field="id")
 
 
 async def _check_parent(tx: Connection, scope: Scope, parent_id: str | None) -> None:
@@ -232,32 +282,55 @@ async def _check_parent(tx: Connection, scope: Scope, parent_id: str | None) -> 
 
 
 async def _save(tx: Connection, scope: Scope, old: Run, new: Run) -> None:
+    await tx.execute(_SAVE, *_row(scope, new))
     run = ids.to_uuid(new.id)
-    await tx.execute(
-        _SAVE,
-        run,
-        new.name,
-        new.status.value,
-        new.stop_requested,
-        new.model_type,
-        as_json(new.config),
-        new.notes,
-        new.failure,
-        new.started_at,
-        new.ended_at,
-        new.last_activity_at,
-        new.archived_at,
-        ids.to_uuid(new.experiment_id),
-        ids.to_uuid(scope.workspace_id),
-    )
     held = {param.key for param in old.params}
     await _add_params(tx, run, [param for param in new.params if param.key not in held])
-    tags = set(old.tags)
-    await _put_tags(tx, run, [tag for tag in new.tags if tag not in tags])
-    kept = {tag.key for tag in new.tags}
-    gone = [tag.key for tag in old.tags if tag.key not in kept]
+    await _save_tags(tx, [(old, new)])
+
+
+async def _save_all(tx: Connection, scope: Scope, changed: Sequence[tuple[Run, Run]]) -> None:
+    """Saves what became of many runs; bulk changes write no params."""
+    if changed:
+        await tx.executemany(_SAVE, [_row(scope, new) for _, new in changed])
+        await _save_tags(tx, changed)
+
+
+def _row(scope: Scope, run: Run) -> tuple[object, ...]:
+    """The arguments of `_SAVE`."""
+    return (
+        ids.to_uuid(run.id),
+        run.name,
+        run.status.value,
+        run.stop_requested,
+        run.model_type,
+        as_json(run.config),
+        run.notes,
+        run.failure,
+        run.started_at,
+        run.ended_at,
+        run.last_activity_at,
+        run.archived_at,
+        ids.to_uuid(run.experiment_id),
+        ids.to_uuid(scope.workspace_id),
+    )
+
+
+async def _save_tags(tx: Connection, changed: Sequence[tuple[Run, Run]]) -> None:
+    put: list[tuple[UUID, str, str]] = []
+    gone: list[tuple[UUID, list[str]]] = []
+    for old, new in changed:
+        if old.tags == new.tags:
+            continue
+        run, before, kept = ids.to_uuid(new.id), set(old.tags), {tag.key for tag in new.tags}
+        put += [(run, tag.key, tag.value) for tag in new.tags if tag not in before]
+        removed = [tag.key for tag in old.tags if tag.key not in kept]
+        if removed:
+            gone.append((run, removed))
+    if put:
+        await tx.executemany(_PUT_TAG, put)
     if gone:
-        await tx.execute("DELETE FROM run_tags WHERE run_id = $1 AND key = ANY($2::text[])", run, gone)
+        await tx.executemany("DELETE FROM run_tags WHERE run_id = $1 AND key = ANY($2::text[])", gone)
 
 
 async def _add_params(tx: Connection, run: UUID, params: Sequence[Param]) -> None:

@@ -43,6 +43,13 @@ class Deleted:
 
 
 @dataclass(frozen=True, slots=True)
+class RunsChanged:
+    """The ids of the runs that a bulk change changed."""
+
+    ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class RunLoaders:
     """Runs by id, and pages of runs under a run, an experiment and a user."""
 

@@ -192,6 +192,25 @@ class TagsDeleteInput:
     keys: list[str]
 
 
+@strawberry.input
+class RunIdsInput:
+    ids: list[strawberry.ID]
+
+
+@strawberry.input
+class RunsUpdateInput:
+    ids: list[strawberry.ID]
+    experiment: Maybe[str | None] = None
+    tags_set: list[TagInput] | None = None
+    tags_delete: list[str] | None = None
+
+
+@strawberry.type
+class RunsChanged:
+    ids: list[strawberry.ID]
+
+
+_IdsInput = Annotated[RunIdsInput, strawberry.argument(name="input")]
 _IdInput = Annotated[RunIdInput, strawberry.argument(name="input")]
 
 
@@ -294,6 +313,34 @@ async def _purge(info: strawberry.Info[Context, None], given: _IdInput) -> Any:
     return resolve.Deleted(await info.context.services.runs.purge(info.context.require_scope(), str(given.id)))
 
 
+async def _update_many(
+    info: strawberry.Info[Context, None], given: Annotated[RunsUpdateInput, strawberry.argument(name="input")]
+) -> Any:
+    changed = await info.context.services.runs.many.update(
+        info.context.require_scope(),
+        list(map(str, given.ids)),
+        experiment=KEEP if given.experiment is None else not_null(given.experiment.value, "experiment"),
+        tags_set=[(tag.key, tag.value) for tag in given.tags_set or []],
+        tags_delete=given.tags_delete or [],
+    )
+    return resolve.RunsChanged(changed)
+
+
+async def _delete_many(info: strawberry.Info[Context, None], given: _IdsInput) -> Any:
+    changed = await info.context.services.runs.many.delete(info.context.require_scope(), list(map(str, given.ids)))
+    return resolve.RunsChanged(changed)
+
+
+async def _restore_many(info: strawberry.Info[Context, None], given: _IdsInput) -> Any:
+    changed = await info.context.services.runs.many.restore(info.context.require_scope(), list(map(str, given.ids)))
+    return resolve.RunsChanged(changed)
+
+
+async def _purge_many(info: strawberry.Info[Context, None], given: _IdsInput) -> Any:
+    changed = await info.context.services.runs.many.purge(info.context.require_scope(), list(map(str, given.ids)))
+    return resolve.RunsChanged(changed)
+
+
 async def _log_params(
     info: strawberry.Info[Context, None], given: Annotated[ParamsLogInput, strawberry.argument(name="input")]
 ) -> Any:
@@ -343,6 +390,10 @@ class RunMutation:
     run_delete: Annotated[Run, strawberry.mutation(resolver=_delete)]
     run_restore: Annotated[Run, strawberry.mutation(resolver=_restore)]
     run_purge: Annotated[Deleted, strawberry.mutation(resolver=_purge)]
+    runs_update: Annotated[RunsChanged, strawberry.mutation(resolver=_update_many)]
+    runs_delete: Annotated[RunsChanged, strawberry.mutation(resolver=_delete_many)]
+    runs_restore: Annotated[RunsChanged, strawberry.mutation(resolver=_restore_many)]
+    runs_purge: Annotated[RunsChanged, strawberry.mutation(resolver=_purge_many)]
     params_log: Annotated[Run, strawberry.mutation(resolver=_log_params)]
     tags_set: Annotated[Run, strawberry.mutation(resolver=_set_tags)]
     tags_delete: Annotated[Run, strawberry.mutation(resolver=_delete_tags)]

@@ -12,8 +12,9 @@ from domain.runs.listing import (
     RunsRequest,
     SortKey,
 )
+from domain.runs.ports import ExperimentChoice, NewRun, RunRepository
 from domain.runs.sweeper import PurgeSweeper
-from domain.runs.use_cases import ExperimentChoice, NewRun, RunRepository, Runs
+from domain.runs.use_cases import Runs
 from domain.runs.values import Param, Tag, make_params, make_tags
 
 __all__ = [

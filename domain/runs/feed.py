@@ -8,11 +8,11 @@ slow follower has not taken yet is one word per run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final
 
 from domain.access import Scope
 from domain.errors import BadUserInput
@@ -20,6 +20,7 @@ from domain.events import MetricsAppended, RunChanged, RunsHub, RunsWatch
 from domain.live import SharedReads, patiently
 from domain.runs.entity import Moment, Run
 from domain.runs.listing import RunListing
+from domain.runs.ports import RunRepository
 
 MOST_RUNS: Final = 100_000
 """A list that is longer cannot be followed."""
@@ -45,16 +46,6 @@ class RunChange:
     kind: RunChangeKind
     run_id: str
     run: Run | None
-
-
-class ListReads(Protocol):
-    """What a feed needs of `RunRepository`; its words hold here."""
-
-    async def by_ids(self, scope: Scope, run_ids: Sequence[str], at: Moment) -> dict[str, Run]: ...
-    async def marks(self, scope: Scope, wanted: RunListing, at: Moment, *, most: int) -> dict[str, str]: ...
-    async def standing(
-        self, scope: Scope, wanted: RunListing, run_ids: Sequence[str], at: Moment
-    ) -> dict[str, str | None]: ...
 
 
 class _Follower:
@@ -83,7 +74,7 @@ class _Follower:
 class _Feed:
     """One list of one workspace, as long as somebody follows it."""
 
-    def __init__(self, scope: Scope, wanted: RunListing, reads: ListReads, moment: Callable[[], Moment]) -> None:
+    def __init__(self, scope: Scope, wanted: RunListing, reads: RunRepository, moment: Callable[[], Moment]) -> None:
         self._scope = scope
         self._wanted = wanted
         self._reads = reads
@@ -223,7 +214,7 @@ class _Feed:
 class Feeds:
     """The feeds of this process, each there as long as it has followers."""
 
-    def __init__(self, *, runs: ListReads, hub: RunsHub, moment: Callable[[], Moment]) -> None:
+    def __init__(self, *, runs: RunRepository, hub: RunsHub, moment: Callable[[], Moment]) -> None:
         self._reads = runs
         self._hub = hub
         self._moment = moment

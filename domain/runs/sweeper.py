@@ -1,15 +1,17 @@
-"""Finishes what interrupted purges left behind, in the background of the process."""
+"""Finishes what bulk purges, and interrupted ones, left behind, in the background of the process."""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 from domain.runs.use_cases import Runs
 
 
 class PurgeSweeper:
-    """Looks at once, then now and then. `run` is to be kept by the process's supervisor."""
+    """Looks at once, then whenever runs were purged in bulk, and now and then.
+
+    `run` is to be kept by the process's supervisor.
+    """
 
     def __init__(self, *, runs: Runs, every: timedelta) -> None:
         self._runs = runs
@@ -19,4 +21,4 @@ class PurgeSweeper:
         """Sweeps for ever; raises what the database raises, and is then started again."""
         while True:
             await self._runs.sweep_purged()
-            await asyncio.sleep(self._every.total_seconds())
+            await self._runs.until_purged(self._every)

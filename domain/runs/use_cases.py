@@ -7,11 +7,11 @@ sees the state that it changes. Nothing here knows SQL.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 from domain import ids, names
 from domain.access import KeyScope, Scope
@@ -24,84 +24,12 @@ from domain.live import SharedReads, patiently
 from domain.paging import Page, PageRequest
 from domain.patch import KEEP, Keep
 from domain.runs import entity, values
+from domain.runs.bulk import ManyRuns
 from domain.runs.entity import Moment, Run, RunStatus
 from domain.runs.feed import Feeds, RunChange
-from domain.runs.listing import RunListing, RunParents, RunsRequest, listing
-from domain.runs.values import JsonValue, Param, Tag
-
-
-@dataclass(frozen=True, slots=True)
-class ExperimentChoice:
-    """The experiment of a new run: one by id, or the living one of that name, made as `new_id` when missing."""
-
-    id: str | None
-    name: str | None
-    new_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewRun:
-    """What a run is made of, all of it checked."""
-
-    id: str
-    name: str
-    experiment: ExperimentChoice
-    status: RunStatus
-    model_type: str | None
-    config: Mapping[str, JsonValue]
-    params: tuple[Param, ...]
-    tags: tuple[Tag, ...]
-    notes: str | None
-    parent_id: str | None
-    created_at: datetime
-
-
-class RunRepository(Protocol):
-    """Where runs are kept. Each method is one atomic unit and sees only the scope's workspace."""
-
-    async def create(self, scope: Scope, new: NewRun, token: ClientToken | None, at: Moment) -> Run:
-        """Makes the run, or answers the one that the token made before.
-
-        Raises NotFound (its experiment or parent, naming the field) and Conflict (an archived one, or the token).
-        """
-        ...
-
-    async def change(self, scope: Scope, run_id: str, at: Moment, decide: Callable[[Run], Run]) -> tuple[Run, bool]:
-        """Locks the run, lets `decide` answer what it becomes, and keeps that; whether anything changed.
-
-        `decide` may change everything but id, owner, parent and creation time. Raises NotFound, and what it raises.
-        """
-        ...
-
-    async def by_ids(self, scope: Scope, run_ids: Sequence[str], at: Moment) -> dict[str, Run]:
-        """Those that exist, archived ones included."""
-        ...
-
-    async def page(self, scope: Scope, wanted: RunListing, at: Moment) -> Page[Run]:
-        """One page of the workspace's runs."""
-        ...
-
-    async def pages(self, scope: Scope, parents: RunParents, wanted: RunListing, at: Moment) -> dict[str, Page[Run]]:
-        """One page under each parent, for all of them at once; an empty page where there is nothing."""
-        ...
-
-    async def marks(self, scope: Scope, wanted: RunListing, at: Moment, *, most: int) -> dict[str, str]:
-        """The runs that a list holds, whatever its page, at most `most`: id, and a mark that changes with the run."""
-        ...
-
-    async def standing(
-        self, scope: Scope, wanted: RunListing, run_ids: Sequence[str], at: Moment
-    ) -> dict[str, str | None]:
-        """Those of the runs that exist: the mark of those that the list holds, None for the others."""
-        ...
-
-    async def mark_purged(self, scope: Scope, run_id: str, at: Moment) -> None:
-        """Takes an archived run away from every reader. Raises NotFound, and Conflict unless it is archived."""
-        ...
-
-    async def sweep(self, *, rows: int) -> int:
-        """Removes what is left of purged runs, at most `rows` rows per transaction; how many runs are gone now."""
-        ...
+from domain.runs.listing import RunParents, RunsRequest, listing
+from domain.runs.ports import ExperimentChoice, NewRun, RunRepository
+from domain.runs.values import JsonValue
 
 
 class Runs:
@@ -129,6 +57,14 @@ class Runs:
         self._clock = clock
         self._stalled_after = stalled_after
         self._reads: SharedReads[Run | None] = SharedReads()
+        self._purged = asyncio.Event()
+        self.many = ManyRuns(
+            runs=runs,
+            bus=bus,
+            moment=self._moment,
+            living_experiment=self._living_experiment,
+            purged=self._purged.set,
+        )
         self._feeds = Feeds(runs=runs, hub=hub, moment=self._moment)
 
     # --- making and changing -------------------------------------------------------------------------
@@ -255,7 +191,14 @@ class Runs:
 
     async def sweep_purged(self) -> int:
         """Removes what interrupted purges left behind, for all workspaces; how many runs. For the process itself."""
+        self._purged.clear()
         return await self._runs.sweep(rows=self.PURGE_ROWS)
+
+    async def until_purged(self, longest: timedelta) -> None:
+        """Waits until runs were purged in bulk since the last sweep, but not longer than that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest.total_seconds()):
+                await self._purged.wait()
 
     async def log_params(self, scope: Scope, run_id: str, params: Iterable[tuple[str, JsonValue]]) -> Run:
         """Writes params, all or none, starting a PENDING run.

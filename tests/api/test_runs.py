@@ -250,3 +250,34 @@ async def test_run_updated_follows_a_run(graph: Graph) -> None:
     )
     refusals = [message async for message in cast("AsyncGenerator[Any, None]", unknown)]
     assert isinstance(refusals[0].errors[0].original_error, NotFound)
+
+
+async def test_many_runs_change_in_one_step(graph: Graph) -> None:
+    made = [(await graph.run())["id"] for _ in range(3)]
+    await graph.run('{experiment: "vision"}')
+
+    async def change(name: str, run_ids: list[str], given: str = "") -> list[str]:
+        text = f"mutation ($ids: [ID!]!) {{ {name}(input: {{ids: $ids{given}}}) {{ ids }} }}"
+        return cast("list[str]", (await graph.ask(text, ids=run_ids))[name]["ids"])
+
+    update = ', experiment: "vision", tagsSet: [{key: "a", value: "b"}], tagsDelete: ["x"]'
+    assert await change("runsUpdate", made, update) == made
+    nodes = await graph.ask(
+        "query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Run { experiment { name } tags { key value } } } }", ids=made
+    )
+    assert nodes["nodes"] == [{"experiment": {"name": "vision"}, "tags": [{"key": "a", "value": "b"}]}] * 3
+    for given, field in (
+        (", experiment: null", "experiment"),
+        (', tagsSet: [{key: "", value: ""}]', "tags_set[0].key"),
+    ):
+        with pytest.raises(BadUserInput) as refused:
+            await change("runsUpdate", made, given)
+        assert refused.value.field == field
+    with pytest.raises(NotFound) as missing:
+        await change("runsDelete", [made[0], ids.new("run")])
+    assert missing.value.field == "ids[1]"
+    assert await change("runsDelete", made) == made
+    assert await change("runsRestore", made[1:]) == made[1:]
+    assert await change("runsPurge", made[:1]) == made[:1]
+    with pytest.raises(Conflict):
+        await change("runsPurge", made[1:])
