@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -36,6 +36,8 @@ POINTS_AT_ONCE: Final = 500_000
 BATCHES_AT_ONCE: Final = 5_000
 _RUNS_AT_ONCE: Final = 100
 _LATEST_CHUNKS: Final = 24
+# For so long the server may repeat a batch whose commit it lost sight of, under the name it gave it.
+_RETRIED: Final = timedelta(minutes=1)
 # Points per chunk from which chunks are read so much faster that their size does not matter.
 _DENSE: Final = 256
 _AWAY: Final = (Unavailable, Overloaded, DeadlineExceeded)
@@ -82,7 +84,11 @@ _LOCK: Final = """
     SELECT h.sealed_seq FROM run_heads h JOIN runs r ON r.id = h.run_id
     WHERE h.run_id = $1 AND r.purged_at IS NULL FOR UPDATE OF h
 """
-_FORGET: Final = "DELETE FROM metric_batches WHERE run_id = $1 AND seq > $2 AND seq <= $3 AND starts_with(batch_id, $4)"
+# Rows of batches that no client named, once the server itself does not try to store them any more.
+_FORGET: Final = """
+    DELETE FROM metric_batches
+    WHERE run_id = $1 AND seq > $2 AND seq <= $3 AND starts_with(batch_id, $4) AND created_at < $5
+"""
 _EMPTY: Final = "UPDATE metric_batches SET payload = NULL WHERE run_id = $1 AND seq > $2 AND seq <= $3"
 _ADVANCE: Final = "UPDATE run_heads SET sealed_seq = $2, weighed_seq = GREATEST(weighed_seq, $2) WHERE run_id = $1"
 _WEIGHED: Final = "UPDATE run_heads SET weighed_seq = $2 WHERE run_id = $1 AND sealed_seq = $3 AND weighed_seq < $2"
@@ -114,13 +120,14 @@ class SealRules:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What one transaction does to a run."""
+    """What one transaction does to a run. Nameless batches that came before `forgotten` are forgotten."""
 
     run: UUID
     sealed: int
     last: int
     replaced: list[int]
     chunks: list[NewChunk]
+    forgotten: datetime
 
 
 class _Overtaken(Exception):  # noqa: N818 - reads as a condition
@@ -206,7 +213,7 @@ class Sealer:
             return await self._database.execute(_WEIGHED, run, last, sealed) > 0
         try:
             async with self._database.transaction() as tx:
-                await _store(tx, _Step(run, sealed, last, replaced, chunks))
+                await _store(tx, _Step(run, sealed, last, replaced, chunks, self._clock.now() - _RETRIED))
         except (_Overtaken, UniqueViolationError):
             return False
         log.debug("sealed %d points of %s up to batch %d", points, ids.from_uuid("run", run), last)
@@ -262,7 +269,7 @@ async def _store(tx: Connection, step: _Step) -> None:
     if step.replaced:
         await tx.execute("DELETE FROM metric_chunks WHERE id = ANY($1::int8[])", step.replaced)
     await tx.copy("metric_chunks", _COLUMNS, [_record(step.run, chunk) for chunk in step.chunks])
-    await tx.execute(_FORGET, step.run, step.sealed, step.last, SERVER_NAMED)
+    await tx.execute(_FORGET, step.run, step.sealed, step.last, SERVER_NAMED, step.forgotten)
     await tx.execute(_EMPTY, step.run, step.sealed, step.last)
     if await tx.fetchval(_LOCK, step.run) != step.sealed:
         raise _Overtaken

@@ -231,6 +231,21 @@ async def test_batch_ids_outlive_their_points_and_nameless_ledger_rows_do_not(
     assert len((await _by_key(await metrics.points(scope, run.id)))["loss"]) == 22
 
 
+async def test_the_server_knows_its_own_names_while_it_may_repeat_them(
+    tracking: Tracking, metrics: Metrics, database_url: str
+) -> None:
+    scope = await tracking.scope()
+    run = await tracking.runs.create(scope)
+    for value in range(3):
+        await metrics.log(scope, run.id, decode({"loss": value}))
+        tracking.clock.forward(seconds=40)
+    at_once = SealRules(live_after=timedelta(0), batches=1, points=1)
+    assert await _sealer(tracking, database_url, at_once).sweep() == 1
+    rows = await tracking.database.fetch("SELECT seq, payload FROM metric_batches ORDER BY seq")
+    assert [tuple(row) for row in rows] == [(3, None)]
+    assert len((await _by_key(await metrics.points(scope, run.id)))["loss"]) == 3
+
+
 async def test_a_reader_behind_what_is_sealed_is_reset_once_and_then_exact(
     tracking: Tracking, metrics: Metrics, database_url: str
 ) -> None:
