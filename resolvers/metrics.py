@@ -13,6 +13,7 @@ from strawberry.dataloader import DataLoader
 
 from domain.errors import BadUserInput
 from domain.metrics import (
+    ComparisonRequest,
     Draft,
     DraftBuilder,
     KeysRequest,
@@ -50,6 +51,14 @@ class MetricLoaders:
             keys=by_parent(partial(metrics.keys, scope)),
             series=by_parent(partial(metrics.series, scope)),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RunSeries:
+    """The series of one run among several."""
+
+    run_id: str
+    series: list[MetricSeries]
 
 
 class GivenPoint(Protocol):
@@ -100,6 +109,17 @@ def draft_of(points: Sequence[GivenPoint] | None, series: Sequence[GivenSeries] 
 async def metrics_log(context: Context, run_id: str, batch: str | None, draft: Draft) -> MetricsLogged:
     """Writes points."""
     return await context.services.metrics.log(context.require_scope(), run_id, draft, batch=batch)
+
+
+async def runs_series(context: Context, wanted: ComparisonRequest) -> list[RunSeries]:
+    """Series of the runs that are there, in the order of the ids, from one read of the metrics."""
+    scope = context.require_scope()
+    found = await context.loaders.runs.runs.load_many(wanted.run_ids)
+    run_ids = [run.id for run in found if run is not None]
+    if not run_ids:
+        return []
+    series = await context.services.metrics.series(scope, run_ids, wanted.series)
+    return [RunSeries(run_id, series[run_id]) for run_id in run_ids]
 
 
 async def run_metrics(

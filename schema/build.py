@@ -33,7 +33,7 @@ from schema.endpoints import EndpointMutation, EndpointQuery
 from schema.experiments import ExperimentMutation, ExperimentQuery
 from schema.identity import IdentityMutation, IdentityQuery
 from schema.logs import LogMutation, LogSubscription
-from schema.metrics import MetricMutation, MetricSubscription
+from schema.metrics import MetricMutation, MetricQuery, MetricSubscription
 from schema.models import ModelMutation, ModelQuery
 from schema.runs import RunMutation, RunQuery, RunSubscription
 from schema.scalars import SCALARS
@@ -42,7 +42,7 @@ from schema.system import SystemQuery, SystemSubscription
 
 CONTRACT = Path(__file__).with_name("schema.graphql")
 
-QUERIES = (ServerQuery, IdentityQuery, ExperimentQuery, RunQuery, ModelQuery, EndpointQuery, SystemQuery)
+QUERIES = (ServerQuery, IdentityQuery, ExperimentQuery, RunQuery, MetricQuery, ModelQuery, EndpointQuery, SystemQuery)
 MUTATIONS = (
     IdentityMutation,
     ExperimentMutation,

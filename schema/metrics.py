@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
-from domain.metrics import SeriesAxis
+from domain.metrics import ComparisonRequest, SeriesAxis
 from domain.runs import RunStatus
 from resolvers import metrics as resolve
 from schema.paging import Connection
@@ -54,6 +54,12 @@ class MetricSeries:
 
 
 @strawberry.type
+class RunSeries:
+    run_id: strawberry.ID
+    series: list[MetricSeries]
+
+
+@strawberry.type
 class MetricDelta:
     cursor: str
     series: list[MetricSeries]
@@ -93,6 +99,20 @@ class MetricsLogged:
     stop_requested: bool
 
 
+async def _compare(
+    info: strawberry.Info[Context, None],
+    *,
+    run_ids: list[strawberry.ID],
+    keys: list[str],
+    points: int = 1000,
+    axis: SeriesAxis = SeriesAxis.STEP,
+    start: Annotated[FloatValue | None, strawberry.argument(name="from")] = None,
+    end: Annotated[FloatValue | None, strawberry.argument(name="to")] = None,
+) -> Any:
+    wanted = ComparisonRequest.of(list(map(str, run_ids)), keys, points=points, axis=axis, start=start, end=end)
+    return await resolve.runs_series(info.context, wanted)
+
+
 async def _log(
     info: strawberry.Info[Context, None], given: Annotated[MetricsLogInput, strawberry.argument(name="input")]
 ) -> Any:
@@ -108,6 +128,11 @@ def _follow(
     points: int = 1000,
 ) -> Any:
     return resolve.run_metrics(info.context, run_id, keys=keys, after=after, points=points)
+
+
+@strawberry.type
+class MetricQuery:
+    runs_series: Annotated[list[RunSeries], strawberry.field(resolver=_compare)]
 
 
 @strawberry.type

@@ -20,7 +20,7 @@ from domain.metrics.follow import MetricDelta
 from domain.metrics.ingest import decode, decode_lines
 from domain.metrics.keys import metric_key
 from domain.metrics.ports import Appended, MetricKey, MetricsSince, MetricStore, RunSeries
-from domain.metrics.requests import KeysRequest, SeriesAxis, SeriesRequest, SummariesRequest
+from domain.metrics.requests import ComparisonRequest, KeysRequest, SeriesAxis, SeriesRequest, SummariesRequest
 from domain.metrics.series import MetricSeries, collapsed, draw, joined
 from domain.metrics.service import Metrics, MetricsLogged, MetricsRead
 from domain.metrics.summaries import MetricSummary
@@ -32,6 +32,7 @@ __all__ = [
     "Appended",
     "Batch",
     "Column",
+    "ComparisonRequest",
     "Draft",
     "DraftBuilder",
     "DraftColumn",

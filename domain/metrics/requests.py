@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from domain import ids
 from domain.errors import BadUserInput
 from domain.metrics.keys import metric_key
 from domain.paging import PageRequest
 
 MAX_KEYS_ASKED: Final = 200
+MAX_COMPARED: Final = 50
 MAX_SUMMARIES: Final = 1_000
 MAX_BUCKETS: Final = 10_000
 DEFAULT_SUMMARIES: Final = 200
@@ -102,3 +104,29 @@ class SeriesRequest:
             if bound is not None and math.isnan(bound):
                 raise BadUserInput("a bound of the axis may not be NaN", field=name)
         return cls(asked_keys(keys), wanted, axis, start, end)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonRequest:
+    """The same series of several runs, each run once, in the order they were named in."""
+
+    run_ids: tuple[str, ...]
+    series: SeriesRequest
+
+    @classmethod
+    def of(
+        cls,
+        run_ids: Sequence[str],
+        keys: Sequence[str],
+        *,
+        points: int | None = None,
+        axis: SeriesAxis = SeriesAxis.STEP,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> ComparisonRequest:
+        """At most 50 runs and 50 keys. Raises BadUserInput naming `run_ids`, `keys`, `points`, `from` or `to`."""
+        for name, given in (("run_ids", run_ids), ("keys", keys)):
+            if len(given) > MAX_COMPARED:
+                raise BadUserInput(f"expected at most {MAX_COMPARED}, got {len(given)}", field=name)
+        canonical = [ids.parse("run", run_id, field=f"run_ids[{place}]") for place, run_id in enumerate(run_ids)]
+        return cls(tuple(dict.fromkeys(canonical)), SeriesRequest.of(keys, points, axis, start, end))

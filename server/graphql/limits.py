@@ -294,9 +294,12 @@ class Meter:
         """What a field costs beyond one: columns of numbers by their points, predictions by their rows."""
         if definition is not None and "points" in definition.args:
             points, default = arguments.get("points"), _default(definition, "points", 1000)
-            keys = arguments.get("keys")
+            keys, runs = arguments.get("keys"), arguments.get("runIds")
             return lambda variables: (
-                _number(points, variables, default) * _length(keys, variables, SERIES_KEYS) // POINTS_PER_FIELD
+                _number(points, variables, default)
+                * _length(keys, variables, SERIES_KEYS)
+                * _length(runs, variables, 1)
+                // POINTS_PER_FIELD
             )
         if name == "predict":
             inputs = arguments.get("inputs")

@@ -22,6 +22,7 @@ SCHEMA = build_schema(
       nodes(ids: [ID!]!): [Run]!
       runs(first: Int = 50): RunConnection!
       predict(endpoint: String!, inputs: JSON!): String
+      runsSeries(runIds: [ID!]!, keys: [String!]!, points: Int = 1000): [Series!]!
     }
     type RunConnection { nodes: [Run!]! edges: [Edge!]! totalCount: Int }
     type Edge { node: Run! }
@@ -60,6 +61,7 @@ def measure(text: str) -> Measure:
         ("{ node { params { key } } }", 1 + 1 + 10),
         ('{ nodes(ids: ["a", "b"]) { id } }', 1 + 2),
         ('{ node { series(keys: ["a", "b"], points: 500) { values } } }', 1 + 1 + 20 + 2),
+        ('{ runsSeries(runIds: ["a", "b", "c"], keys: ["k", "l"], points: 500) { values } }', 1 + 3 * 20 + 3),
         ('{ predict(endpoint: "e", inputs: [[1], [2], [3]]) }', 1 + 3),
         ("{ runs(first: 3) { ...P } } fragment P on RunConnection { nodes { id name } }", 1 + 1 + 3 * 2),
         ("{ ...Q } fragment Q on Query { hello node { ...R } } fragment R on Run { id name }", 1 + 3),
