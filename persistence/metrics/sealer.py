@@ -43,7 +43,7 @@ _DENSE: Final = 256
 _AWAY: Final = (Unavailable, Overloaded, DeadlineExceeded)
 
 # $1: ended runs are due when they ended before it, $2: batches of live ones when they came before it, $3: how many such
-# batches, or $4: points, make it worth while; $5: runs to leave out, $6: the statuses of ended runs.
+# batches, or $4: points and $8: points per key, make it worth while; $5: runs to leave out, $6: how runs end.
 _DUE: Final = """
     SELECT r.id, r.status = ANY($6::text[]) AS ended
     FROM run_heads h JOIN runs r ON r.id = h.run_id
@@ -53,7 +53,9 @@ _DUE: Final = """
               SELECT 1 FROM metric_batches b
               WHERE b.run_id = r.id AND b.seq = GREATEST(h.sealed_seq, h.weighed_seq) + 1 AND b.created_at < $2
           ) AND (
-              SELECT count(*) >= $3 OR sum(b.points) >= $4 FROM metric_batches b
+              SELECT count(*) >= $3 OR sum(b.points) >= GREATEST(
+                  $4, $8 * (SELECT count(*) FROM metric_summaries m WHERE m.run_id = r.id)
+              ) FROM metric_batches b
               WHERE b.run_id = r.id AND b.seq > GREATEST(h.sealed_seq, h.weighed_seq)
                 AND b.seq <= GREATEST(h.sealed_seq, h.weighed_seq) + $3 AND b.created_at < $2
           ) END
@@ -109,13 +111,14 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SealRules:
-    """When batches are sealed: ages, how often to look, and how many batches or points of a live run are worth it."""
+    """When batches are sealed: ages, how often to look, and how much of a live run is worth it."""
 
     live_after: timedelta = timedelta(minutes=10)
     ended_after: timedelta = timedelta(minutes=1)
     every: timedelta = timedelta(seconds=15)
     batches: int = 1_000
     points: int = 20_000
+    points_per_key: int = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,7 @@ class Sealer:
             list(self._damaged),
             [status.value for status in ENDED],
             _RUNS_AT_ONCE,
+            rules.points_per_key,
         )
         done = 0
         for row in due:

@@ -36,7 +36,7 @@ from tests.support.servers import until
 from tests.support.tracking import Tracking, written
 
 _COLUMNS = ("steps", "values", "timestamps", "min", "max")
-EVERYTHING = SealRules(batches=1, points=1)
+EVERYTHING = SealRules(batches=1, points=1, points_per_key=1)
 
 
 @pytest.fixture
@@ -419,6 +419,11 @@ async def test_young_batches_and_small_runs_are_left_alone(
     tracking.clock.forward(minutes=2)
     assert await seal.sweep() == 1
     assert (await _head(tracking, live.id))[:2] == (2, 1)
+    wide = await tracking.runs.create(scope)
+    for step in range(2):
+        await metrics.log(scope, wide.id, decode([{f"k{place}": place for place in range(6_000)}] * (step + 1)))
+    tracking.clock.forward(minutes=11)
+    assert await seal.sweep() == 0, "two or three points per key are not worth a chunk each"
     await tracking.runs.finish(scope, small.id, status=RunStatus.COMPLETED)
     tracking.clock.forward(minutes=2)
     assert await seal.sweep() == 1, "it was weighed"
