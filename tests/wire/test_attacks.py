@@ -8,9 +8,11 @@ import gzip
 import io
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import zstandard
 
 from server import protocol
 from server.graphql.documents import LONGEST, LONGEST_ANONYMOUS
@@ -176,16 +178,18 @@ async def test_patterns_cannot_hold_up_the_database(product: Product, pattern: s
     assert answer.status_code in (200, 400, 422), answer.text
 
 
-@pytest.mark.parametrize(
-    "body", [gzip.compress(b"") * 200_000, gzip.compress(b"[" + b" " * 80_000_000), gzip.compress(b"[" * 500_000)]
-)
-async def test_compressed_bombs_are_refused_at_once(world: World, body: bytes) -> None:
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+@pytest.mark.parametrize(("content", "times"), [(b"", 200_000), (b"[" + b" " * 80_000_000, 1), (b"[" * 500_000, 1)])
+async def test_compressed_bombs_are_refused_at_once(
+    world: World, content: bytes, times: int, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    body = pack(content) * times
     started = time.perf_counter()
     answer = await world.product.rest(
         "POST",
         f"/api/training/runs/{world.ids['run']}/metrics",
         content=body,
-        headers={"Content-Encoding": "gzip", "Content-Type": "application/json"},
+        headers={"Content-Encoding": encoding, "Content-Type": "application/json"},
     )
     assert time.perf_counter() - started < BLINK
     assert (answer.status_code, answer.json()["error"]["code"]) in ((413, "PAYLOAD_TOO_LARGE"), (400, "BAD_USER_INPUT"))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import gzip
 import io
 import json
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
+import zstandard
 
-from tests.support.product import Product
+from server.settings import MetricsSettings, Settings
+from tests.support.product import Product, RefusedError, running
 
 NDJSON = "application/x-ndjson"
+_WAITS = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 async def _run(product: Product, **given: Any) -> str:
@@ -141,9 +146,59 @@ async def test_compressed_bodies_are_taken_within_bounds(product: Product) -> No
     assert _error(await product.rest("POST", path, content=bomb, headers=headers))[0] == 413
     for broken in (packed[:-4], b"not gzip", gzip.compress(b"")):
         assert _error(await product.rest("POST", path, content=broken, headers=headers))[:2] == (400, "BAD_USER_INPUT")
-    for encoding in ("zstd", "br", "gzip, gzip"):
+    for encoding in ("br", "gzip, gzip", "zstd, gzip"):
         refused = await product.rest("POST", path, content=body, headers={**headers, "Content-Encoding": encoding})
         assert _error(refused) == (415, "UNSUPPORTED_MEDIA_TYPE", "Content-Encoding")
+
+
+async def test_zstd_bodies_are_taken_within_the_same_bounds(product: Product) -> None:
+    run = await _run(product)
+    path = f"/api/training/runs/{run}/metrics"
+    headers = {"Content-Type": "application/json", "Content-Encoding": "zstd"}
+    body = json.dumps([{"loss": place} for place in range(5_000)]).encode()
+    pack = zstandard.ZstdCompressor(write_checksum=True).compress
+    packed = pack(body[:20_000]) + pack(body[20_000:])
+    answer = await product.rest("POST", path, content=packed, headers=headers)
+    assert answer.json()["accepted"] == 5_000, answer.text
+    streamed = zstandard.ZstdCompressor().compressobj()  # without its length in the head, as a client streams it
+    parts = streamed.compress(body) + streamed.flush()
+    assert (await product.rest("POST", path, content=parts, headers=headers)).json()["accepted"] == 5_000
+    repetitive = pack(b" " * 900_000 + b'{"loss": 1}')
+    assert (await product.rest("POST", path, content=repetitive, headers=headers)).json()["accepted"] == 1
+    damaged = packed[:-1] + bytes((packed[-1] ^ 1,))  # its checksum no longer holds
+    for broken in (packed[:-4], packed[:-1], damaged, b"not zstd", pack(b""), packed + b"more"):
+        assert _error(await product.rest("POST", path, content=broken, headers=headers))[:2] == (400, "BAD_USER_INPUT")
+    long_window = zstandard.ZstdCompressionParameters(window_log=27, enable_ldm=True)
+    wide = zstandard.ZstdCompressor(compression_params=long_window).compressobj()
+    asks = wide.compress(body) + wide.flush()
+    assert _error(await product.rest("POST", path, content=asks, headers=headers))[:2] == (400, "BAD_USER_INPUT")
+
+
+async def test_a_full_queue_answers_429_and_overloaded_with_a_time_to_come_back(database_url: str) -> None:
+    settings = Settings(metrics=MetricsSettings(queue_batches=1))
+    async with running(database_url, settings=settings) as product, asyncio.timeout(60):
+        run = await _run(product)
+        holder = await asyncpg.connect(database_url)
+        try:
+            async with holder.transaction():
+                await holder.execute("SELECT 1 FROM run_heads FOR UPDATE")
+                waiting = asyncio.create_task(_log(product, run, {"loss": 1}))
+                while not await holder.fetchval(_WAITS):  # noqa: ASYNC110 - the database says when
+                    await asyncio.sleep(0.01)
+                refused = await _log(product, run, {"loss": 2})
+                assert _error(refused)[:2] == (429, "OVERLOADED")
+                assert 1 <= int(refused.headers["retry-after"]) <= 30
+                mutation = "mutation ($input: MetricsLogInput!) { metricsLog(input: $input) { accepted } }"
+                given = {"runId": run, "points": [{"key": "loss", "value": 3}]}
+                with pytest.raises(RefusedError) as overloaded:
+                    await product.graphql(mutation, input=given)
+                assert overloaded.value.code == "OVERLOADED"
+                assert 1 <= overloaded.value.errors[0]["extensions"]["retryAfter"] <= 30
+        finally:
+            await holder.close()
+        assert (await waiting).json()["accepted"] == 1
+        read = await product.rest("GET", f"/api/training/runs/{run}/metrics")
+        assert read.json()["series"]["loss"]["values"] == [1.0]
 
 
 async def test_logs_are_appended_paged_and_downloaded(product: Product) -> None:

@@ -33,7 +33,7 @@ METRICS_LOG = Operation(
         "Takes a batch in any of the forms below, all or nothing, and answers when it is durable. The Idempotency-Key"
         " is the batch id: the same batch again answers the first result, another one with the same key is a conflict."
         " A pending run starts; an ended run is a conflict. Equal steps are all kept; the last accepted is shown."
-        " A body may be sent with Content-Encoding: gzip."
+        " A body may be sent with Content-Encoding: gzip or zstd."
     ),
     params=(RUN_ID,),
     request=Content(

@@ -225,7 +225,7 @@ def _append(path: str, operation_id: str, summary: str) -> Operation:
         description=(
             "Appends one line or several, all or none; answered when they are durable. The Idempotency-Key is the batch"
             " id: the same batch again answers the first result. A pending run starts; an ended one is a conflict."
-            " A body may be sent with Content-Encoding: gzip."
+            " A body may be sent with Content-Encoding: gzip or zstd."
         ),
         params=(RUN_ID,),
         request=Content("One line, several, or text.", {JSON: OneOf((LogEntry, LogBatch)), TEXT: _PRINTED}),
