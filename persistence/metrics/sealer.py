@@ -35,6 +35,7 @@ log = logging.getLogger("axonml.sealer")
 POINTS_AT_ONCE: Final = 500_000
 BATCHES_AT_ONCE: Final = 5_000
 _RUNS_AT_ONCE: Final = 100
+_ROWS_AT_ONCE: Final = 500
 _LATEST_CHUNKS: Final = 24
 # For so long the server may repeat a batch whose commit it lost sight of, under the name it gave it.
 _RETRIED: Final = timedelta(minutes=1)
@@ -195,11 +196,8 @@ class Sealer:
         if not ripe:
             return False
         parts = await asyncio.to_thread(_parts, ripe)
-        latest = _by_key(await self._database.fetch(_LATEST, run, list(parts), _LATEST_CHUNKS))
-        taken = {
-            key: taken_along(latest.get(key, []), sum(len(part.column) for part in fresh), ended=ended)
-            for key, fresh in parts.items()
-        }
+        found = await self._database.fetch(_LATEST, run, list(parts), _LATEST_CHUNKS)
+        latest, taken = await asyncio.to_thread(_planned, parts, found, ended=ended)
         replaced = [chunk.id for chunks in taken.values() for chunk in chunks]
         stored = {row["id"]: row for row in await self._database.fetch(_PAYLOADS, replaced)}
         if len(stored) < len(replaced):
@@ -237,6 +235,18 @@ def _parts(rows: Sequence[Record]) -> dict[str, list[Part]]:
     return parts
 
 
+def _planned(
+    parts: dict[str, list[Part]], rows: Sequence[Record], *, ended: bool
+) -> tuple[dict[str, list[StoredChunk]], dict[str, list[StoredChunk]]]:
+    """The last chunks of each key, and those of them that are packed anew."""
+    latest = _by_key(rows)
+    taken = {
+        key: taken_along(latest.get(key, []), sum(len(part.column) for part in fresh), ended=ended)
+        for key, fresh in parts.items()
+    }
+    return latest, taken
+
+
 def _by_key(rows: Sequence[Record]) -> dict[str, list[StoredChunk]]:
     found: dict[str, list[StoredChunk]] = {}
     for row in rows:
@@ -272,7 +282,9 @@ async def _store(tx: Connection, step: _Step) -> None:
     """
     if step.replaced:
         await tx.execute("DELETE FROM metric_chunks WHERE id = ANY($1::int8[])", step.replaced)
-    await tx.copy("metric_chunks", _COLUMNS, [_record(step.run, chunk) for chunk in step.chunks])
+    for at in range(0, len(step.chunks), _ROWS_AT_ONCE):  # the loop gets its turn in between
+        records = [_record(step.run, chunk) for chunk in step.chunks[at : at + _ROWS_AT_ONCE]]
+        await tx.copy("metric_chunks", _COLUMNS, records)
     await tx.execute(_FORGET, step.run, step.sealed, step.last, SERVER_NAMED, step.forgotten)
     await tx.execute(_EMPTY, step.run, step.sealed, step.last)
     if await tx.fetchval(_LOCK, step.run) != step.sealed:
