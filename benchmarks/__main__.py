@@ -12,10 +12,11 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks import ingest, limits, live, reads, report
 from benchmarks.client import Drivers
@@ -25,7 +26,7 @@ from benchmarks.session import FULL_SIZES, QUICK_SIZES, Session, Sizes
 from benchmarks.systems import OURS, SYSTEMS
 
 SUBJECTS = ("limits", "ingest", "reads", "live")
-Step = Callable[[Session], Awaitable[None]]
+Step = Callable[[Session], Coroutine[Any, Any, None]]
 
 
 def _options() -> argparse.Namespace:
@@ -91,8 +92,7 @@ async def _measure(options: argparse.Namespace, place: Path, drivers: Drivers) -
             print(f"{name} …", file=sys.stderr, flush=True)
             began = time.monotonic()
             try:
-                async with asyncio.timeout(sizes.step_limit):
-                    await step(session)
+                await _bounded(step(session), sizes.step_limit)
             except Exception as error:  # noqa: BLE001 - the other steps are still wanted; this one is reported
                 failed.append(f"{name}: {_reason(error, sizes.step_limit)}")
                 notes = "\n".join(getattr(error, "__notes__", ()))
@@ -103,6 +103,20 @@ async def _measure(options: argparse.Namespace, place: Path, drivers: Drivers) -
     finally:
         await databases.stop()
     return results, failed
+
+
+async def _bounded(step: Coroutine[Any, Any, None], limit: float) -> None:
+    """The step, in a task of its own, which is cancelled and waited for after `limit` seconds. Raises TimeoutError."""
+    task = asyncio.create_task(step)
+    try:
+        await asyncio.wait({task}, timeout=limit)
+        if not task.done():
+            raise TimeoutError
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    task.result()
 
 
 def _reason(error: BaseException, limit: float) -> str:

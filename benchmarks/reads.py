@@ -135,19 +135,21 @@ def metric_prefix(metrics: int) -> str:
 # ------------------------------------------------------------------ disk
 
 
-async def _size_before(session: Session, api: Api, database: str) -> int:
-    """The size with every table in use: a table's first pages are no cost of its points."""
+async def _size_before(session: Session, api: Api, database: str) -> tuple[int, int]:
+    """The size after VACUUM and after VACUUM FULL, every table in use: its first pages are no cost of the points."""
     await _write_run(api, "first", KEYS[:1], {KEYS[0]: walk(99, _BATCH)})
+    await session.databases.statement(database, "VACUUM FULL")
+    full = await session.databases.size(database)
     await session.databases.statement(database, "VACUUM")
-    return await session.databases.size(database)
+    return await session.databases.size(database), full
 
 
 async def _bytes_per_point(
-    session: Session, database: str, column: str, run: str, points: int, *, before: int, kind: str
+    session: Session, database: str, column: str, run: str, points: int, *, before: tuple[int, int], kind: str
 ) -> None:
     sealed = await _sealed(session, database, run) if column == "axonml" else None
     await session.databases.statement(database, "VACUUM")
-    size = await session.databases.size(database) - before
+    size = await session.databases.size(database) - before[0]
     goal = Goal(bound=12) if kind == "double" and points >= _ENOUGH_POINTS else None
     row = session.results.row(DISK, f"tables and indexes, {points:,} {kind} points", "bytes/point", "low", goal)
     if sealed is False:
@@ -156,7 +158,7 @@ async def _bytes_per_point(
     # Space that is free within the files is used again by later points; here no later points come.
     await session.databases.statement(database, "VACUUM FULL")
     row = session.results.row(DISK, f"the same {points:,} {kind} points, after VACUUM FULL", "bytes/point", "low")
-    session.put(row, column, (await session.databases.size(database) - before) / points)
+    session.put(row, column, (await session.databases.size(database) - before[1]) / points)
 
 
 async def _sealed(session: Session, database: str, run: str) -> bool:

@@ -21,8 +21,8 @@ from benchmarks.servers import Server, axonml, mlflow
 
 SEARCH_PAGE: Final = 100
 SHOWN: Final = 8
-_WARM_ROUNDS: Final = 2
-_WARM_CONNECTIONS: Final = 16
+_WARM_ROUNDS: Final = 4
+_WARM_CONNECTIONS: Final = 8  # 16 batches at once exhaust the connection pool of one MLflow worker
 NONE: Final[Mapping[str, str]] = {}
 
 
