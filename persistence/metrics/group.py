@@ -18,6 +18,7 @@ from domain import ids
 from domain.access import Scope
 from domain.errors import BadUserInput, Conflict, DomainError, NotFound
 from domain.metrics import MAX_KEYS, Appended, Draft, MetricSummary
+from domain.metrics.batch import SERVER_NAMED
 from persistence.database import Connection, Database
 from persistence.metrics import sql
 from persistence.metrics.codec import encode
@@ -68,8 +69,8 @@ def prepare(draft: Draft, last_step: int | None, now: datetime) -> Prepared:
     )
 
 
-async def commit(database: Database, group: Sequence[Arrival]) -> list[Answer]:
-    """Stores a group; answers each batch in its order, after the commit.
+async def commit(database: Database, group: Sequence[Arrival], *, again: bool = False) -> list[Answer]:
+    """Stores a group; answers each batch in its order, after the commit. `again`: it may have been stored already.
 
     Raises what the database raises: then nothing of the group is stored, except that nobody knows it when the commit
     itself raised Unavailable.
@@ -78,7 +79,8 @@ async def commit(database: Database, group: Sequence[Arrival]) -> list[Answer]:
         began = min(arrival.now for arrival in group)
         opened = await lock_all_for_write(tx, [(arrival.scope, arrival.run_id) for arrival in group], began)
         known = [each for each in group if not isinstance(_of(opened, each), NotFound)]
-        ledger = await _ledger(tx, known)
+        # The name that the server gave a batch is new, unless the batch was tried before.
+        ledger = await _ledger(tx, [each for each in known if again or not each.batch_id.startswith(SERVER_NAMED)])
         fresh = [
             each
             for each in known

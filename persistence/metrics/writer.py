@@ -43,11 +43,15 @@ class QueueBounds:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A batch and the caller who waits for its answer. It counts against the bounds until it was answered."""
+    """A batch and the caller who waits for its answer. It counts against the bounds until it was answered.
+
+    `tried`: an attempt to store it was lost, and may have succeeded.
+    """
 
     arrival: Arrival
     answer: asyncio.Future[Appended]
     counts: bool = True
+    tried: bool = False
 
 
 class MetricWriter:
@@ -160,14 +164,16 @@ class MetricWriter:
 
     async def _committed(self, group: Sequence[_Waiting]) -> list[Answer]:
         arrivals = [each.arrival for each in group]
-        for pause in RETRY_PAUSES:
+        for pause in (*RETRY_PAUSES, None):
             try:
-                return await commit(self._database, arrivals)
+                return await commit(self._database, arrivals, again=any(each.tried for each in group))
             except Unavailable as error:
-                if _waited_for_a_lock(error):
+                for each in group:
+                    each.tried = True
+                if pause is None or _waited_for_a_lock(error):
                     raise
                 await asyncio.sleep(pause)
-        return await commit(self._database, arrivals)
+        raise AssertionError("the last attempt answers or raises")
 
     def _answer(self, group: Sequence[_Waiting], answers: Sequence[Answer | Exception]) -> None:
         for each, answer in zip(group, answers, strict=True):

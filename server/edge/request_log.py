@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
-import uuid
 from typing import Final
 
 import structlog
@@ -35,7 +35,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         given = header(scope, b"x-request-id")
-        request_id = given if given is not None and _VALID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if given is not None and _VALID.fullmatch(given) else os.urandom(16).hex()
         set_request_id(scope, request_id)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)

@@ -285,11 +285,12 @@ async def test_a_batch_that_poisons_its_group_fails_alone(
     scope = await tracking.scope()
     run, other = await tracking.runs.create(scope), await tracking.runs.create(scope)
 
-    async def poisoned(database: Database, group: Sequence[Arrival]) -> Any:
+    async def poisoned(database: Database, group: Sequence[Arrival], **options: bool) -> Any:
         # A text that PostgreSQL refuses, though everything before it was taken.
         return await commit(
             database,
             [replace(each, batch_id="nul\0") if each.batch_id == "poison" else each for each in group],
+            **options,
         )
 
     monkeypatch.setattr(writer, "commit", poisoned)
@@ -337,9 +338,9 @@ async def test_a_caller_that_goes_away_breaks_nothing(
     sent[0].cancel()
     await asyncio.wait(sent[:1])
 
-    async def interrupted(database: Database, group: Sequence[Arrival]) -> Any:
+    async def interrupted(database: Database, group: Sequence[Arrival], **options: bool) -> Any:
         sent[1].cancel()
-        return await commit(database, group)
+        return await commit(database, group, **options)
 
     monkeypatch.setattr(writer, "commit", interrupted)
     _, _, stays = await held.let_go()
