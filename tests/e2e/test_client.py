@@ -92,7 +92,9 @@ class Wire:
     port: int
     away: bool = False
     cut_every: int = 0
+    refusal: bytes = b""
     requests: list[bytes] = field(default_factory=list)
+    moments: list[float] = field(default_factory=list)
     cut: int = 0
     _listener: asyncio.Server | None = None
 
@@ -107,6 +109,10 @@ class Wire:
                 return
             request = await self._request(reader)
             self.requests.append(request)
+            self.moments.append(asyncio.get_running_loop().time())
+            if self.refusal:
+                writer.write(self.refusal)
+                return
             number = len(self.requests)
             answers, upstream = await asyncio.open_connection("127.0.0.1", self.port)
             upstream.write(request)
@@ -231,7 +237,7 @@ async def test_the_next_script_sends_what_the_last_one_left(product: Product, fo
             await running.kill()
         between.away = False
         async with script(DRIVEN, between.url, product.key, spool) as running:
-            await until(lambda: not spooled(spool), "nothing was replayed")
+            await until(lambda: '"metrics"' not in spooled(spool), "nothing was replayed")
             assert (await running.end())[1] == "True"
     runs = (await product.rest("GET", "/api/training/runs")).json()["items"]
     assert sorted((run["status"], run["metrics"].get("loss")) for run in runs) == [
@@ -408,3 +414,59 @@ async def test_a_key_that_is_refused_loses_nothing(product: Product, folder: Pat
     assert await printed(REPLAY, product.url, product.key, spool) == ["left", "0"]
     run = await the_run(KeyedHttp(product))
     assert await points(KeyedHttp(product), run["id"]) == halves(50)
+
+
+IDLE = """
+import axonml_client as axonml
+axonml.BEAT_SECONDS = axonml.FLUSH_SECONDS = 0.05
+with axonml.init(name="idle") as run:
+    print(run.id, flush=True)
+    run._stop.wait(60)
+print("after", flush=True)
+"""
+
+
+async def test_a_script_that_logs_nothing_is_alive_and_hears_of_a_stop(product: Product, folder: Path) -> None:
+    async with script(IDLE, product.url, product.key, folder / "spool") as running:
+        (run,) = await running.line()
+        lives = "query ($run: ID!) { run(id: $run) { lastActivityAt } }"
+        before = await product.graphql(lives, run=run)
+
+        async def beaten() -> bool:
+            return await product.graphql(lives, run=run) != before
+
+        await until(beaten, "no sign of life")
+        await product.rest("POST", f"/api/training/runs/{run}/stop")
+        assert await running.line() == ["after"]
+    shown = (await product.rest("GET", f"/api/training/runs/{run}")).json()
+    assert (shown["status"], shown["metrics"]) == ("stopped", {})
+
+
+async def test_without_a_disk_memory_has_to_do(product: Product, folder: Path) -> None:
+    (folder / "file").write_text("")
+    async with script(DRIVEN, product.url, product.key, folder / "file" / "spool") as running:
+        await running.log(300)
+        done = await running.end()
+    assert done[:2] == ["done", "True"]
+    assert await points(KeyedHttp(product), done[2]) == halves(300)
+
+
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+    b'{"error": {"code": "UNAVAILABLE", "message": "later", "field": null, "request_id": "r"}}'
+)
+
+
+async def test_a_server_that_says_when_is_asked_no_sooner(product: Product, folder: Path) -> None:
+    async with (
+        wire(product.url, refusal=BUSY) as between,
+        script(DRIVEN, between.url, product.key, folder / "spool") as running,
+    ):
+        await running.log(10)
+        await until(lambda: len(between.moments) >= 3, "it was not tried again")
+        first, second, third = between.moments[:3]
+        assert min(second - first, third - second) >= 1.0
+        between.refusal = b""
+        done = await running.end()
+    assert done[:2] == ["done", "True"]
+    assert await points(KeyedHttp(product), done[2]) == halves(10)
