@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from domain.errors import BadUserInput
-from domain.metrics.batch import Draft
+from domain.metrics.batch import MAX_STEP, MAX_TIMESTAMP, MIN_STEP, MIN_TIMESTAMP, Draft
 from domain.metrics.draft import DraftBuilder, milliseconds, number, whole
 from domain.metrics.keys import MAX_KEY, metric_key
 
@@ -18,6 +18,7 @@ _STEP: Final = "step"
 _TIMESTAMP: Final = "timestamp"
 _EPOCH: Final = "epoch"
 _ENTRY: Final = frozenset({"key", "value", _STEP, _TIMESTAMP})
+_MANY: Final = 16
 _COLUMNS: Final = frozenset({"steps", "values", "timestamps"})
 
 
@@ -58,7 +59,9 @@ def _document(builder: DraftBuilder, document: Any, path: str) -> None:
         raise BadUserInput("metrics come as an object or a list of objects", field=path or None)
     elif isinstance(document.get("metrics"), list):
         _only(document, "metrics", path)
-        _entries(builder, document["metrics"], _below(path, "metrics"))
+        # Lines may count on from one another, so only a document alone is taken by its columns.
+        if path or not _taken_by_column(builder, document["metrics"]):
+            _entries(builder, document["metrics"], _below(path, "metrics"))
     elif isinstance(document.get("series"), dict):
         _only(document, "series", path)
         _columns(builder, document["series"], _below(path, "series"))
@@ -131,6 +134,45 @@ def _entries(builder: DraftBuilder, entries: Sequence[Any], path: str) -> None:
             None if step is None else whole(step, field=f"{field}.step"),
             None if timestamp is None else milliseconds(timestamp, field=f"{field}.timestamp"),
         )
+
+
+def _taken_by_column(builder: DraftBuilder, entries: Sequence[Any]) -> bool:
+    """Takes many entries at once when nothing about them is special; else takes nothing and says so."""
+    if len(entries) < _MANY:
+        return False
+    columns: dict[Any, tuple[list[Any], list[Any], list[Any]]] = {}
+    try:
+        for entry in entries:
+            if len(entry) != len(_ENTRY):
+                return False
+            key = entry["key"]
+            column = columns.get(key)
+            if column is None:
+                column = columns[key] = ([], [], [])
+            column[0].append(entry["value"])
+            column[1].append(entry[_STEP])
+            column[2].append(entry[_TIMESTAMP])
+        names = [metric_key(key, field="key") for key in columns]
+    except (KeyError, TypeError, BadUserInput):
+        return False
+    # Two spellings of one key would come apart; their points must stay in the order in which they were sent.
+    if len(set(names)) < len(names) or not all(_are_plain(*column) for column in columns.values()):
+        return False
+    for name, (values, steps, timestamps) in zip(names, columns.values(), strict=True):
+        builder.column(name, values, steps, timestamps, field="metrics")
+    return True
+
+
+def _are_plain(values: list[Any], steps: list[Any], timestamps: list[Any]) -> bool:
+    kinds = set(map(type, values))
+    return (
+        set(map(type, steps)) == set(map(type, timestamps)) == {int}
+        and min(steps) >= MIN_STEP
+        and max(steps) <= MAX_STEP
+        and min(timestamps) >= MIN_TIMESTAMP
+        and max(timestamps) <= MAX_TIMESTAMP
+        and (kinds == {float} or (kinds <= {float, int} and min(values) >= MIN_STEP and max(values) <= MAX_STEP))
+    )
 
 
 def _columns(builder: DraftBuilder, series: Mapping[str, Any], path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -253,3 +254,52 @@ def test_left_out_steps_follow_the_highest_so_far(steps: list[int | None], last:
         highest = max(highest, at)
         expected.append(at)
     assert [step for step, *_ in _points(decode(rows), last_step=last)["a"]] == expected
+
+
+_ANY_ENTRY = st.fixed_dictionaries(
+    {
+        "key": st.sampled_from(["a", "b", "a", "b", "\u00e9", "e\u0301"]),
+        "value": st.one_of(
+            st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**64), 2**64), st.just("NaN")
+        ),
+        "step": st.one_of(st.integers(-3, 3), st.sampled_from([2**63 - 1, -(2**63)])),
+        "timestamp": st.integers(0, 10**12),
+    }
+)
+_ODD_ENTRY = st.sampled_from(
+    [
+        {"key": "a", "value": 1.0},
+        {"key": "a", "value": 1.0, "step": None, "timestamp": 5},
+        {"key": "a", "value": 1.0, "step": 2.0, "timestamp": 5},
+        {"key": "a", "value": True, "step": 1, "timestamp": 5},
+        {"key": "a", "value": 10**400, "step": 1, "timestamp": 5},
+        {"key": "a", "value": None, "step": 1, "timestamp": 5},
+        {"key": "a", "value": 1.0, "step": 2**63, "timestamp": 5},
+        {"key": "a", "value": 1.0, "step": 1, "timestamp": 10**18},
+        {"key": "", "value": 1.0, "step": 1, "timestamp": 5},
+        {"key": 7, "value": 1.0, "step": 1, "timestamp": 5},
+        {"key": [], "value": 1.0, "step": 1, "timestamp": 5},
+        {"key": "a", "value": 1.0, "step": 1, "time": 5},
+        {"key": "a", "value": 1.0, "step": 1, "timestamp": 5, "more": 1},
+        ["a", 1.0, 1, 5],
+        "four",
+        4,
+    ]
+)
+
+
+@given(st.lists(_ANY_ENTRY, min_size=16, max_size=40), st.lists(st.tuples(st.integers(0, 40), _ODD_ENTRY), max_size=1))
+def test_many_values_taken_at_once_are_those_taken_one_by_one(entries: list[Any], odd: list[tuple[int, Any]]) -> None:
+    for place, entry in odd:
+        entries.insert(place, entry)
+
+    def told(read: Callable[[], Draft]) -> Any:
+        try:
+            draft = read()
+        except BadUserInput as refusal:
+            return refusal.message, (refusal.field or "").removeprefix("[0].")
+        points = _points(draft)
+        return list(points), {key: repr(of) for key, of in points.items()}, draft.digest()
+
+    document = {"metrics": entries}
+    assert told(lambda: decode(document)) == told(lambda: decode_lines([document]))
