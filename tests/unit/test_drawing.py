@@ -1,0 +1,108 @@
+"""Drawing from stored pieces, without a database: whatever form they are in, the answer is that of all points."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domain import ids
+from domain.metrics import Batch, Column, SeriesAxis, SeriesRequest, draw, joined
+from domain.metrics.batch import MAX_STEP, MIN_STEP
+from domain.metrics.series import window_bounds
+from persistence.metrics import chunks, codec, read_sql
+from persistence.metrics.drawing import Drawing
+
+BEGAN = datetime(2026, 1, 31, tzinfo=UTC)
+_STARTED = round(BEGAN.timestamp() * 1000)
+_point = st.tuples(
+    st.integers(-40, 400) | st.integers(MIN_STEP, MAX_STEP),
+    st.floats() | st.sampled_from([math.nan, math.inf, -0.0]),
+    st.integers(_STARTED - 500, _STARTED + 5_000),
+)
+_ramp = st.builds(
+    lambda first, count: [(first + place, math.sin(place), _STARTED + place) for place in range(count)],
+    st.integers(-50, 600),
+    st.integers(1, 150),
+)
+_pieces = st.lists(_ramp | st.lists(_point, min_size=1, max_size=40), min_size=1, max_size=6)
+_bound = st.none() | st.floats(-60, 700) | st.sampled_from([-math.inf, math.inf, 2.0**63])
+
+
+@pytest.fixture(autouse=True)
+def levels_of_short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "_FEWEST_FOR_FINE", 8)
+    monkeypatch.setattr(chunks, "_FEWEST_FOR_COARSE", 24)
+    monkeypatch.setattr(chunks, "FINE_SHARE", 3)
+    monkeypatch.setattr(chunks, "COARSE_SHARE", 9)
+
+
+class _Stored:
+    """Pieces as `SERIES` and `MORE` answer them: all but the last `tail` ones as chunks."""
+
+    def __init__(self, pieces: list[Column], tail: int, request: SeriesRequest) -> None:
+        self.chunks = [chunks.pack(piece) for piece in pieces[: len(pieces) - tail]]
+        by_step = request.axis is SeriesAxis.STEP
+        low, high = window_bounds(request) if by_step else (MIN_STEP, MAX_STEP)
+        run = ids.to_uuid(ids.new("run"))
+        head = {"run_id": run, "began": BEGAN, "kind": read_sql.HEAD, "place": 9, "keys": None}
+        self.run_id = ids.from_uuid("run", run)
+        self.rows: list[Any] = [head]
+        for place, chunk in enumerate(self.chunks):
+            kind, data = read_sql.POINTS, chunk.payload
+            if by_step and chunk.fine is not None:
+                kind, data = (read_sql.FINE, chunk.fine)
+                if chunk.coarse is not None:
+                    kind, data = (read_sql.COARSE, chunk.coarse)
+            outside = chunk.last_step < low or chunk.first_step > high
+            bounds = {"first_step": chunk.first_step, "last_step": chunk.last_step}
+            row = {"id": place + 1, "key": "k", "kind": kind, "data": None if outside else data, **bounds}
+            self.rows.append(head | row)
+        for piece in pieces[len(pieces) - tail :]:
+            self.rows.append(head | {"kind": read_sql.BATCH, "data": codec.encode(Batch((piece,)))})
+
+    def more(self, wanted: dict[int, int]) -> list[Any]:
+        return [
+            {"id": id_, "data": self.chunks[id_ - 1].payload if kind == read_sql.POINTS else self.chunks[id_ - 1].fine}
+            for id_, kind in wanted.items()
+        ]
+
+
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_pieces, st.integers(0, 2), st.integers(1, 40), st.sampled_from(SeriesAxis), st.tuples(_bound, _bound))
+def test_stored_pieces_draw_what_all_points_draw(
+    points: list[list[tuple[int, float, int]]],
+    tail: int,
+    most: int,
+    axis: SeriesAxis,
+    window: tuple[float | None, float | None],
+) -> None:
+    pieces = []
+    for part in points:
+        steps, values, times = zip(*part, strict=True)
+        pieces.append(Column("k", np.array(steps, np.int64), np.array(values), np.array(times, np.int64)))
+    request = SeriesRequest.of(None, most, axis, *window)
+    exact = draw(joined(pieces), request, _STARTED)
+    stored = _Stored(pieces, min(tail, len(pieces)), request)
+    drawing = Drawing([stored.run_id], stored.rows, request)
+    drawing.advance()
+    rounds = 0
+    while wanted := drawing.wanted:
+        rounds += 1
+        drawing.take(stored.more(wanted))
+        drawing.advance()
+    assert rounds <= 3
+    answer = drawing.series()[stored.run_id]
+    assert answer.seq == 9
+    if not exact.count:
+        assert answer.series == []
+        return
+    (series,) = answer.series
+    assert (series.key, series.count, series.downsampled) == ("k", exact.count, exact.downsampled)
+    for name in ("steps", "values", "timestamps", "min", "max"):
+        np.testing.assert_array_equal(getattr(series, name), getattr(exact, name), err_msg=name)
