@@ -7,7 +7,7 @@ is one more statement, made only when somebody wants the total.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
@@ -70,16 +70,18 @@ class _Key:
     name: str
     sql_type: str
     descending: bool
+    nullable: bool = True
 
     @property
     def ordering(self) -> str:
-        return f"{self.name} {'DESC' if self.descending else 'ASC'} NULLS LAST"
+        return f"{self.name} {'DESC' if self.descending else 'ASC'}{' NULLS LAST' if self.nullable else ''}"
 
     def after(self, parameter: str, value: KeyValue) -> str | None:
         """The condition for lying behind `value` in this key; None when nothing does."""
         if value is None:
             return None
-        return f"({self.name} {'<' if self.descending else '>'} {parameter}::{self.sql_type} OR {self.name} IS NULL)"
+        behind = f"{self.name} {'<' if self.descending else '>'} {parameter}::{self.sql_type}"
+        return f"({behind} OR {self.name} IS NULL)" if self.nullable else behind
 
     def same(self, parameter: str, value: KeyValue) -> str:
         return f"{self.name} IS NULL" if value is None else f"{self.name} = {parameter}::{self.sql_type}"
@@ -128,6 +130,10 @@ async def fetch_pages(
                 arguments,
             )
         }
+    if parents is None:
+        walked = await _walk(connection, scope, wanted, at)
+        if walked is not None:
+            return {None: FoundPage(walked, counts.get(None))}
     statement = _Statement(arguments)
     keys, joins = _keys(wanted.order, statement)
     after = _after(wanted, keys, statement)
@@ -148,6 +154,47 @@ async def fetch_pages(
     for row in rows:
         found[_own(row["parent"])].append(row)
     return {place: FoundPage(page, counts.get(place)) for place, page in found.items()}
+
+
+async def _walk(connection: Connection, scope: Scope, wanted: RunListing, at: Moment) -> list[asyncpg.Record] | None:
+    """A page in the order of a metric, by way of the index over its values, as far as runs have one that is a number.
+
+    None when the page reaches, or may reach, into the runs that have none: they come last, and are not in the index.
+    """
+    sort = wanted.order[0] if wanted.order else None
+    if sort is None or not isinstance(sort.target, KeyTarget) or sort.target.kind is not KeyedKind.NUMBERS:
+        return None
+    behind = None if wanted.page.after is None else wanted.keyset.decode(wanted.page.after)[0]
+    if wanted.offset or (wanted.page.after is not None and behind is None):
+        return None
+    own, rest = search.bounds(wanted.filter, sort.target)
+    where, arguments = _condition(scope, replace(wanted, filter=rest), at)
+    bounds, values = search.compile_bounds(own, "w.last_value", len(arguments) + 1)
+    statement = _Statement([*arguments, *values])
+    bounds += f" AND w.key = {statement.parameter(sort.target.key)}::text AND w.last_value < 'NaN'::float8"
+    if behind is not None:  # said again by what follows, but not in a form that bounds a scan
+        bounds += f" AND w.last_value {'<=' if sort.descending else '>='} {statement.parameter(behind)}::float8"
+    more, joins = _keys(wanted.order[1:], statement, first=1)
+    keys = [_Key("w.last_value", "k0", "float8", sort.descending, nullable=False), *more]
+    after = _after(wanted, keys, statement)
+    listed = "".join(f", {key.expression} AS {key.name}" for key in keys)
+    ordering = ", ".join([*(key.ordering for key in keys), "created_at DESC", "id DESC"])
+    names = "".join(f", r.{key.name}" for key in keys)
+    rows = await search.fetch(
+        connection,
+        f"""
+        SELECT {RUN_COLUMNS} {names} FROM (
+            SELECT * FROM (
+                SELECT r.* {listed} FROM metric_summaries w JOIN runs r ON r.id = w.run_id {joins}
+                WHERE {where} AND {bounds}
+            ) s
+            WHERE {after} ORDER BY {ordering} LIMIT {wanted.page.first + 1}
+        ) r ORDER BY {", ".join(f"r.{part}" for part in ordering.split(", "))}
+        """,  # noqa: S608 - our own SQL, numbers and parameters
+        statement.arguments,
+    )
+    # A run without the metric does not meet a bound on it, so there nothing follows.
+    return rows if own or len(rows) > wanted.page.first else None
 
 
 _STALLED: Final = RUN_SEARCH.attributes["stalled"]
@@ -201,8 +248,8 @@ def _condition(scope: Scope, wanted: RunListing, at: Moment) -> tuple[str, list[
     return where, arguments
 
 
-def _keys(order: Sequence[SortKey], statement: _Statement) -> tuple[list[_Key], str]:
-    """The sort keys, and the joins that bring metrics and params to them: at most one row each."""
+def _keys(order: Sequence[SortKey], statement: _Statement, first: int = 0) -> tuple[list[_Key], str]:
+    """The sort keys, numbered from `first`, and the joins that bring metrics and params to them: one row at most."""
     texts = sum(key.types.count(str) for key in order)
     width = _MAX_SORT_TEXT // max(texts, 1)
     keys: list[_Key] = []
@@ -211,7 +258,7 @@ def _keys(order: Sequence[SortKey], statement: _Statement) -> tuple[list[_Key], 
     def add(expression: str, sql_type: str, sort: SortKey) -> None:
         if sql_type == "text":
             expression = f'left({expression}, {width}) COLLATE "C"'
-        keys.append(_Key(expression, f"k{len(keys)}", sql_type, sort.descending))
+        keys.append(_Key(expression, f"k{first + len(keys)}", sql_type, sort.descending))
 
     for sort in order:
         target = sort.target

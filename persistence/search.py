@@ -74,6 +74,27 @@ def compile(  # noqa: A001 - the word for it; the builtin is not used here
     return compiler.write(expression), compiler.arguments
 
 
+def bounds(expression: Expression | None, target: KeyTarget) -> tuple[list[Comparison], Expression | None]:
+    """The comparisons `< <= > >=` of a key that all that is found must meet, and what is left of the filter."""
+    terms = expression.terms if isinstance(expression, And) else () if expression is None else (expression,)
+    own = [
+        term
+        for term in terms
+        if isinstance(term, Comparison)
+        and term.target == target
+        and term.operator in _ORDERED
+        and isinstance(term.value, float)
+    ]
+    rest = tuple(term for term in terms if term not in own)
+    return own, And(rest) if len(rest) > 1 else rest[0] if rest else None
+
+
+def compile_bounds(terms: Sequence[Comparison], column: str, first_parameter: int) -> tuple[str, list[object]]:
+    """The condition of `bounds` on a column that holds the key's number, and its arguments."""
+    compiler = _Compiler(Columns({}), first_parameter)
+    return " AND ".join(["TRUE", *(compiler.condition(term, column) for term in terms)]), compiler.arguments
+
+
 async def fetch(connection: Connection, sql: str, arguments: Sequence[object]) -> list[asyncpg.Record]:
     """Runs a statement with a compiled condition. Raises BadUserInput when PostgreSQL refuses a pattern."""
     try:

@@ -302,6 +302,53 @@ async def test_pages_follow_each_other_in_every_order(
     assert found == expected
 
 
+BOUNDS: list[tuple[str, Callable[[float], bool]]] = [
+    ("", lambda _: True),
+    ("metrics.loss < 1", lambda value: value < 1),
+    ("metrics.loss <= 1 and metrics.loss > -2", lambda value: -2 < value <= 1),
+    ("metrics.loss >= 0", lambda value: value >= 0),
+    ("metrics.loss > 5", lambda value: value > 5),
+    ("not metrics.loss < 1", lambda value: not value < 1),
+    ("metrics.loss < 1 or metrics.loss > 2", lambda value: value < 1 or value > 2),
+    ("metrics.loss = 1", lambda value: value == 1),
+    ("metrics.loss != 1", lambda value: value != 1),
+]
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(("text", "meets"), BOUNDS, ids=[text or "no filter" for text, _ in BOUNDS])
+@pytest.mark.parametrize("then", [None, "name"])
+async def test_pages_in_the_order_of_the_metric_that_is_filtered_by(
+    world: World, text: str, meets: Callable[[float], bool], descending: bool, then: str | None
+) -> None:
+    def wanted(seen: Seen) -> bool:
+        value = seen.metrics.get("loss")
+        if value is None:
+            return text == "" or text.startswith("not")  # a comparison with what is missing is false
+        return meets(value)
+
+    order = [("metrics.loss", descending), *([] if then is None else [(then, False)])]
+    expected = in_order([seen for seen in world.seen if not seen.run.archived and wanted(seen)], order)
+    for size in (1, 7, 200):
+        found: list[str] = []
+        after: str | None = None
+        while True:
+            page = await world.tracking.runs.page(
+                world.scope,
+                RunsRequest(
+                    page=PageRequest.of(size, after),
+                    filter=text or None,
+                    order=tuple(RunOrder(name, down) for name, down in order),
+                    total=size == 7,
+                ),
+            )
+            found += [run.id for run in page.nodes]
+            if not page.has_next_page:
+                break
+            after = page.cursors[-1]
+        assert found == expected
+
+
 async def test_stalled_and_archived_as_attributes(world: World) -> None:
     world.tracking.clock.forward(seconds=STALLED_AFTER.total_seconds() + 1)
     running = [seen.run for seen in world.seen if seen.run.status is RunStatus.RUNNING and not seen.run.archived]
