@@ -46,7 +46,7 @@ try:
 except ImportError:  # Windows: there, replay only while no other script runs
     fcntl = None
 
-BATCH_VALUES, BATCH_CHARACTERS, MEMORY_BATCHES = 5_000, 1_000_000, 100  # more batches than that wait in the file only
+BATCH_VALUES, BATCH_CHARACTERS, MEMORY_BATCHES = 2_000, 250_000, 250  # small: encoding one holds the script up for ms
 FILE_BYTES, MEMORY_BYTES = 2 << 30, 64 << 20  # of a run's file, and without a disk; what is beyond is lost, and told
 FLUSH_SECONDS, BEAT_SECONDS, REQUEST_SECONDS = 1.0, 30.0, 20.0
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_HINT, MOST_DEFECTS = 0.25, 30.0, 300.0, 10
