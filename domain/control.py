@@ -1,7 +1,7 @@
 """What a web process asks of the host that owns the machine's children.
 
-With one web process the host answers in process; further ones will ask the same through the control socket. The
-port is small on purpose: whatever is here must be worth a round trip between processes.
+With one web process the host answers in process; several ask the same through the control socket. The port is small
+on purpose: whatever is here must be worth a round trip between processes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Protocol
 
-from domain.serving import ServingBackend
+from domain.serving import Predicts
 
 
 class DatabaseKind(Enum):
@@ -46,7 +46,7 @@ class HostControl(Protocol):
     """The host, seen from a web process."""
 
     @property
-    def serving(self) -> ServingBackend:
+    def serving(self) -> Predicts:
         """The replicas of this host."""
         ...
 

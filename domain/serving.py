@@ -182,20 +182,8 @@ class SetStatus:
         return any(replica.state is ReplicaState.READY for replica in self.replicas)
 
 
-class ServingBackend(Protocol):
-    """Runs replica sets. One implementation serves from processes of this machine (`serving.pool`)."""
-
-    async def deploy(self, spec: ReplicaSet) -> WarmUp:
-        """Load and warm `spec`, then serve it.
-
-        A set already serving the same endpoint and version is replaced without a failed request and
-        drained; other versions of the endpoint are left alone until `retire`.
-        Raises BadUserInput (weights refused, architecture does not match, more threads than cores) or
-        ReplicaFailed; then whatever served before still does.
-        """
-
-    async def retire(self, endpoint_id: str, version_id: str) -> None:
-        """Take no more requests, finish those accepted, end the replicas. Unknown: nothing to do."""
+class Predicts(Protocol):
+    """The half of a backend that answers."""
 
     async def predict(
         self,
@@ -213,6 +201,22 @@ class ServingBackend(Protocol):
         NotServing, Unavailable (two replicas died on it, or none came back), ReplicaFailed, or
         InferenceError.
         """
+
+
+class ServingBackend(Predicts, Protocol):
+    """Runs replica sets. One implementation serves from processes of this machine (`serving.pool`)."""
+
+    async def deploy(self, spec: ReplicaSet) -> WarmUp:
+        """Load and warm `spec`, then serve it.
+
+        A set already serving the same endpoint and version is replaced without a failed request and
+        drained; other versions of the endpoint are left alone until `retire`.
+        Raises BadUserInput (weights refused, architecture does not match, more threads than cores) or
+        ReplicaFailed; then whatever served before still does.
+        """
+
+    async def retire(self, endpoint_id: str, version_id: str) -> None:
+        """Take no more requests, finish those accepted, end the replicas. Unknown: nothing to do."""
 
     def status(self, endpoint_id: str) -> tuple[SetStatus, ...]:
         """The sets loaded for an endpoint, newest last; empty when there are none."""

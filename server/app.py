@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from domain import access
+from domain.endpoints import EndpointOperator
 from resolvers.context import Context, Services
 from server.edge.connections import LiveConnections
 from server.edge.cookies import Cookies
@@ -36,13 +37,14 @@ class Composed:
     """What the composition root hands to the application.
 
     `ready` raises Unavailable while the server cannot do its work. `routes` are the REST routes of the nouns,
-    `sockets` their WebSocket routes.
+    `sockets` their WebSocket routes. `operator` runs the endpoints, in the process that owns their replicas.
     """
 
     services: Services
     ready: Callable[[], Awaitable[None]]
     routes: Sequence[Route] = ()
     sockets: Sequence[WebSocketRoute] = ()
+    operator: EndpointOperator | None = None
 
 
 def context_factory(services: Services, cookies: Cookies) -> ContextFactory:

@@ -15,8 +15,6 @@ from server.settings_sources import load
 
 app = typer.Typer(add_completion=False, no_args_is_help=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-_MANY_WORKERS = "this version serves with exactly one web process; leave --workers out"
-
 
 def _say(text: str) -> None:
     typer.echo(text)
@@ -35,14 +33,12 @@ def run(  # noqa: PLR0917 - one parameter for each option
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Directory of everything the server keeps.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file instead of <data>/config.toml.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Web processes; only 1 in this version.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Web processes.")] = None,
 ) -> None:
     """Run the AxonML server in the foreground, until Ctrl-C or SIGTERM."""
     if context.invoked_subcommand is not None:
         return
-    if workers is not None and workers != 1:
-        raise typer.BadParameter(_MANY_WORKERS, param_hint="--workers")
-    given = {"host": host, "port": port, "data_dir": data_dir}
+    given = {"host": host, "port": port, "data_dir": data_dir, "workers": workers}
     overrides = {"server": {name: value for name, value in given.items() if value is not None}}
     try:
         settings = load(overrides, config=config)

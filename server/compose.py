@@ -18,8 +18,7 @@ from typing import Final
 from broadcaster import BroadcastBackend
 
 from domain.clock import SystemClock
-from domain.control import HostControl
-from domain.endpoints import EndpointOperator, Endpoints, Predictor
+from domain.endpoints import EndpointOperator, EndpointRunner, Endpoints, Predictor
 from domain.errors import Unavailable
 from domain.experiments import Experiments
 from domain.logs import Logs
@@ -44,16 +43,20 @@ from persistence.models import PostgresModels
 from persistence.runs import PostgresRuns
 from resolvers.context import Services
 from server.app import Composed
+from server.control import LocalControl
 from server.edge.connections import LiveConnections
 from server.host import LocalHost
 from server.rest.routes import ROUTES, SOCKETS
 from server.security.opening import identity_opened
 from server.settings import Settings, SettingsError
 from server.supervision import Supervisor
+from server.workers.link import HostLink
 from serving.cores import available
 
 BLOBS: Final = "blobs"
 HOST_NAME: Final = "host"
+# Of its 100, so that there is room for maintenance and for a second look.
+BUNDLED_CONNECTIONS: Final = 90
 COLLECT_EVERY: Final = timedelta(hours=1)
 COLLECT_GRACE: Final = timedelta(hours=1)
 
@@ -62,7 +65,7 @@ COLLECT_GRACE: Final = timedelta(hours=1)
 async def compose(
     settings: Settings,
     dsn: str,
-    control: HostControl,
+    control: LocalControl | HostLink,
     *,
     supervisor: Supervisor,
     connections: LiveConnections,
@@ -70,12 +73,15 @@ async def compose(
 ) -> AsyncIterator[Composed]:
     """Everything the application needs, for as long as the context is entered.
 
+    `control` says whether this process owns the replicas, and with them the background work of the whole server, or
+    is one of its web workers.
+
     Raises DatabaseUnusable, SettingsError when the event bus cannot be set up, and SettingsError or RootSecretError
     when the root secret cannot be used.
     """
     data = settings.server.data_dir
     clock = SystemClock()
-    async with Database(dsn, PoolSettings(max_size=settings.database.pool_size)) as database:
+    async with Database(dsn, PoolSettings(max_size=pool_size(settings))) as database:
         bus = BroadcastBus(bus_backend(settings, dsn, database))
         async with (
             Hub(bus) as hub,
@@ -92,9 +98,14 @@ async def compose(
             metric_rows = PostgresMetrics(
                 database, QueueBounds(settings.metrics.queue_batches, settings.metrics.queue_points)
             )
-            operator = EndpointOperator(
-                hosting=endpoint_rows, backend=control.serving, blobs=blobs, clock=clock, host=host_name(data)
-            )
+            operator: EndpointOperator | None = None
+            runner: EndpointRunner
+            if isinstance(control, LocalControl):
+                runner = operator = EndpointOperator(
+                    hosting=endpoint_rows, backend=control.serving, blobs=blobs, clock=clock, host=host_name(data)
+                )
+            else:
+                runner = control.endpoints
             runs = Runs(
                 runs=run_rows,
                 experiments=experiment_rows,
@@ -117,8 +128,8 @@ async def compose(
                 endpoints=Endpoints(
                     endpoints=endpoint_rows,
                     models=model_rows,
-                    operator=operator,
-                    predictor=Predictor(endpoints=endpoint_rows, operator=operator, backend=control.serving),
+                    operator=runner,
+                    predictor=Predictor(endpoints=endpoint_rows, operator=runner, backend=control.serving),
                     clock=clock,
                     cores=available(),
                     most=settings.inference.max_endpoints,
@@ -133,27 +144,42 @@ async def compose(
                 version=version,
                 features=("live", "registry", "serving"),
             )
-            collector = BlobCollector(models=model_rows, blobs=blobs, grace=COLLECT_GRACE, every=COLLECT_EVERY)
-            sealer = Sealer(
-                database=database,
-                lease=Lease(dsn, SEALING, name="axonml-sealer"),
-                clock=clock,
-                rules=SealRules(
-                    live_after=timedelta(seconds=settings.metrics.seal_after_seconds),
-                    ended_after=timedelta(seconds=settings.metrics.seal_ended_after_seconds),
-                    every=timedelta(seconds=settings.metrics.seal_every_seconds),
-                ),
-            )
             supervisor.keep("metrics: write", metric_rows.writer.run)
-            supervisor.keep("metrics: seal", sealer.run)
             supervisor.keep("bus: receive", bus.receive)
             supervisor.keep("bus: send", bus.send)
             supervisor.keep("live: beat", hub.beat)
             supervisor.keep("sessions", partial(connections.watch, identity.ended))
-            supervisor.keep("endpoints", operator.run)
-            supervisor.keep("file collector", collector.run)
-            supervisor.keep("purge sweeper", PurgeSweeper(runs=services.runs, every=COLLECT_EVERY).run)
-            yield Composed(services=services, ready=partial(_ready, database), routes=ROUTES, sockets=SOCKETS)
+            if operator is not None:  # what one process of a server does for all of them
+                collector = BlobCollector(models=model_rows, blobs=blobs, grace=COLLECT_GRACE, every=COLLECT_EVERY)
+                sealer = Sealer(
+                    database=database,
+                    lease=Lease(dsn, SEALING, name="axonml-sealer"),
+                    clock=clock,
+                    rules=SealRules(
+                        live_after=timedelta(seconds=settings.metrics.seal_after_seconds),
+                        ended_after=timedelta(seconds=settings.metrics.seal_ended_after_seconds),
+                        every=timedelta(seconds=settings.metrics.seal_every_seconds),
+                    ),
+                )
+                supervisor.keep("metrics: seal", sealer.run)
+                supervisor.keep("endpoints", operator.run)
+                supervisor.keep("file collector", collector.run)
+                supervisor.keep("purge sweeper", PurgeSweeper(runs=services.runs, every=COLLECT_EVERY).run)
+            yield Composed(
+                services=services,
+                ready=partial(_ready, database),
+                routes=ROUTES,
+                sockets=SOCKETS,
+                operator=operator,
+            )
+
+
+def pool_size(settings: Settings) -> int:
+    """Most database connections of this process. The bundled PostgreSQL is shared out among the processes."""
+    if settings.database.url is not None or settings.server.workers == 1:
+        return settings.database.pool_size
+    # Every worker and the host, each with its pool and a connection that listens.
+    return min(settings.database.pool_size, BUNDLED_CONNECTIONS // (settings.server.workers + 1) - 1)
 
 
 def host_name(data: Path) -> str:

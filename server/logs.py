@@ -120,14 +120,17 @@ def _drop_color(
 class _Formatter(structlog.stdlib.ProcessorFormatter):
     """Renders events; a line that `write_line` made is passed on where `lines` are what is written."""
 
-    def __init__(self, *, lines: bool, **options: Any) -> None:
+    def __init__(self, *, lines: bool, worker: int | None, **options: Any) -> None:
         super().__init__(**options)
         self._lines = lines
+        self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
         event: Mapping[str, object] | None = getattr(record, _READY, None)
         if event is None:
             return super().format(record)
+        if self._worker is not None:
+            event = {"worker": self._worker, **event}
         if self._lines:
             return _json.encode(event).decode()
         record = copy.copy(record)
@@ -157,10 +160,15 @@ def write_line(name: str, level: int, event: str, fields: Mapping[str, str | int
 
 
 def configure(
-    level: str = "info", form: Literal["auto", "console", "json"] = "auto", *, stream: TextIO | None = None
+    level: str = "info",
+    form: Literal["auto", "console", "json"] = "auto",
+    *,
+    stream: TextIO | None = None,
+    worker: int | None = None,
 ) -> None:
     """Sends every log event of this process of `level` and above to `stream` (standard error by default).
 
+    `worker` is the process id that the events of a web worker carry.
     May be called again: the previous configuration is replaced.
     """
     target = stream if stream is not None else sys.stderr
@@ -170,10 +178,17 @@ def configure(
         if console
         else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
+
+    def stamp(_logger: WrappedLogger, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
+        if worker is not None:
+            event.setdefault("worker", worker)
+        return event
+
+    shared = (*_SHARED, stamp)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *_SHARED,
+            *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -184,7 +199,8 @@ def configure(
     handler.setFormatter(
         _Formatter(
             lines=not console,
-            foreign_pre_chain=[*_SHARED, structlog.stdlib.ExtraAdder(), _drop_color],
+            worker=worker,
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _drop_color],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,

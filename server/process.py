@@ -8,34 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import math
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-import uvicorn
 
 from domain.control import DatabaseKind
 from domain.errors import DomainError
 from server import lock, logs
 from server.edge.connections import LiveConnections
 from server.logs import get_logger
-from server.protocol import BoundedHttp
 from server.settings import Settings
 from server.supervision import Supervisor
+from server.web_server import STREAMS_SECONDS, Server, bounded, web_server, wind_down
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from server.app import Composed
+    from server.workers.host import WorkerPool
 
 log = get_logger("axonml.process")
 
-STREAMS_SECONDS: Final = 5.0
 POSTGRES_DIRECTORY: Final = "postgres"
 RUN_DIRECTORY: Final = "run"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -43,14 +40,6 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 class StartupError(Exception):
     """The server cannot start; the message is for the person who started it."""
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: the host decides when serving ends."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -87,23 +76,6 @@ def url_of(settings: Settings, bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-@asynccontextmanager
-async def bounded(what: str, seconds: float, close: Callable[[], object]) -> AsyncIterator[None]:
-    """Runs the block, then `close()` for at most `seconds`; a step that fails or hangs does not stop the rest."""
-    try:
-        yield
-    finally:
-        try:
-            async with asyncio.timeout(seconds):
-                closing = close()
-                if asyncio.iscoroutine(closing):
-                    await closing
-        except TimeoutError:
-            log.error("shutdown step took too long", step=what, seconds=seconds)  # noqa: TRY400 - nothing to trace
-        except Exception:  # the other steps must still run; this one is reported
-            log.exception("shutdown step failed", step=what)
-
-
 class Host:
     """One server: everything between the command line and the end of the process.
 
@@ -115,7 +87,10 @@ class Host:
         self._announce = announce
         self._version = installed_version("axonml")
         self._stop = asyncio.Event()
-        self._server: uvicorn.Server | None = None
+        self._server: Server | None = None
+        self._workers: WorkerPool | None = None
+        self._workers_started = False
+        self._drained = asyncio.Event()
         self._connections = LiveConnections()
 
     async def run(self) -> None:
@@ -147,15 +122,13 @@ class Host:
     async def _wind_down(self, main: asyncio.Task[None]) -> None:
         """Not ready, then streams, then requests; what comes after is in the order of `_serve`'s contexts."""
         self._connections.stopping.set()
-        if self._server is None:
+        if self._workers is not None and self._workers_started:
+            await self._workers.stop(STREAMS_SECONDS + 2 * self._settings.server.shutdown_seconds)
+            self._drained.set()
+        elif self._server is not None:
+            await wind_down(self._server, self._connections)
+        else:
             main.cancel()  # still starting
-            return
-        try:
-            async with asyncio.timeout(STREAMS_SECONDS):
-                await self._connections.stop()
-        except TimeoutError:
-            log.warning("some sockets did not close in time", open=self._connections.open_count)
-        self._server.should_exit = True
 
     async def _serve(self) -> None:
         settings = self._settings
@@ -172,27 +145,36 @@ class Host:
             # Closed again before what it works on; here it only makes sure that a failed start leaves no task.
             stack.push_async_callback(supervisor.close)
             dsn = await self._database(stack, data, supervisor)
-            app = await self._application(stack, data, dsn, supervisor)
-            config = uvicorn.Config(
-                app,
-                http=BoundedHttp,
-                ws="websockets-sansio",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                ws_max_size=settings.limits.socket_message_bytes,
-                # Columns of numbers hardly shrink: it took four times the processor, and memory for every socket.
-                ws_per_message_deflate=False,
-                timeout_graceful_shutdown=math.ceil(grace),
-                backlog=1024,
-            )
-            self._server = _Server(config)
+            composed = await self._composed(stack, data, bound, dsn, supervisor)
+            if self._workers is not None:
+                await self._serve_by_workers(stack, self._workers, bound, supervisor)
+                return
+            from server.app import create_app
+            from server.web.pages import graphiql
+            from server.web.pages import routes as pages
+
+            app = create_app(settings, composed, self._connections, pages=pages(), page=graphiql)
+            self._server = web_server(app, settings)
             self._greet(bound)
             await self._server.serve(sockets=[bound])
             if not self._stop.is_set():
                 raise StartupError("the web server ended by itself; the log has the reason")
+
+    async def _serve_by_workers(
+        self, stack: AsyncExitStack, workers: WorkerPool, bound: socket.socket, supervisor: Supervisor
+    ) -> None:
+        from server.workers.host import WorkerFailedError
+
+        await stack.enter_async_context(workers.open())
+        self._workers_started = True
+        workers.start(supervisor)
+        try:
+            await workers.ready()
+        except WorkerFailedError as problem:
+            raise StartupError(str(problem)) from None
+        if not self._stop.is_set():
+            self._greet(bound)
+        await self._drained.wait()
 
     async def _database(self, stack: AsyncExitStack, data: Path, supervisor: Supervisor) -> str:
         from persistence import migrate
@@ -213,32 +195,34 @@ class Host:
             raise StartupError(str(problem)) from None
         return dsn
 
-    async def _application(self, stack: AsyncExitStack, data: Path, dsn: str, supervisor: Supervisor) -> ASGIApp:
+    async def _composed(
+        self, stack: AsyncExitStack, data: Path, bound: socket.socket, dsn: str, supervisor: Supervisor
+    ) -> Composed:
         from persistence.database import DatabaseUnusable
-        from server.app import create_app
         from server.compose import compose
         from server.control import LocalControl
         from server.security.secrets import RootSecretError
-        from server.web.pages import graphiql
-        from server.web.pages import routes as pages
+        from server.workers.host import WorkerPool
         from serving.pool import LocalServing
 
         settings = self._settings
         grace = settings.server.shutdown_seconds
         serving = LocalServing(data / RUN_DIRECTORY, stop_seconds=grace / 2)
-        control = LocalControl(
-            serving,
-            supervisor,
-            version=self._version,
-            started_at=datetime.now(UTC),
-            database=DatabaseKind.BUNDLED if settings.database.url is None else DatabaseKind.EXTERNAL,
-        )
+        started_at = datetime.now(UTC)
+        database = DatabaseKind.BUNDLED if settings.database.url is None else DatabaseKind.EXTERNAL
+        control = LocalControl(serving, supervisor, version=self._version, started_at=started_at, database=database)
+        if settings.server.workers > 1:
+            self._workers = WorkerPool(settings, data, bound, serving)
         composing = compose(
             settings, dsn, control, supervisor=supervisor, connections=self._connections, version=self._version
         )
         try:
             await serving.__aenter__()  # makes its directory; processes come with the first endpoint
             composed = await composing.__aenter__()
+            if self._workers is not None and composed.operator is not None:
+                self._workers.attach(
+                    composed.operator, control, dsn=dsn, version=self._version, started_at=started_at, database=database
+                )
             # Left in the opposite order: background work, then the children, then the pools.
             await stack.enter_async_context(bounded("pools", grace, lambda: composing.__aexit__(None, None, None)))
             await stack.enter_async_context(bounded("children", grace, serving.stop))
@@ -253,7 +237,7 @@ class Host:
             raise StartupError(str(problem)) from None
         except DomainError as problem:
             raise StartupError(f"the server cannot be set up: {problem}") from None
-        return create_app(settings, composed, self._connections, pages=pages(), page=graphiql)
+        return composed
 
     def _greet(self, bound: socket.socket) -> None:
         url = url_of(self._settings, bound)

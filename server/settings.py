@@ -101,7 +101,12 @@ class ServerSettings(_Section):
         description="Directory of everything the server keeps. Refused inside `<data>/config.toml`.",
         json_schema_extra={"default_text": "`~/.axonml`, as root `/var/lib/axonml`"},
     )
-    workers: int = Field(1, ge=1, le=1, description="Web processes. This version serves with exactly one.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Web processes. With 1 the server is a single process beside PostgreSQL and the replicas.",
+    )
     public_url: str | None = Field(
         None,
         pattern=r"^https?://[^/\s]+$",

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
@@ -164,3 +164,35 @@ def load(
     if problems:
         raise SettingsError(problems)
     return loaded
+
+
+def dumped(settings: Settings) -> dict[str, dict[str, object]]:
+    """The settings as plain values by section, secrets in the open: for a process of this server, and nobody else."""
+    values: dict[str, dict[str, object]] = {}
+    for section, key, _ in fields():
+        value = getattr(getattr(settings, section), key)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        values.setdefault(section, {})[key] = str(value) if isinstance(value, Path) else value
+    return values
+
+
+def restored(values: Mapping[str, Mapping[str, object]]) -> Settings:
+    """What `dumped` gave, from nothing else: neither the environment nor a file is read. Raises SettingsError."""
+
+    class Restored(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (_Given(settings_cls, {section: dict(table) for section, table in values.items()}),)
+
+    try:
+        return Restored()
+    except ValidationError as error:
+        raise SettingsError(_describe(error, {})) from None

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import stat
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -25,16 +23,16 @@ from domain.serving import (
     ReplicaEvent,
     ReplicaSet,
     SetStatus,
-    Timings,
     WarmUp,
 )
-from domain.tensors import Array, check_arrays
-from serving import cores, wire
+from domain.tensors import Array
+from serving import cores
+from serving.dispatch import check_batch_fits, compute
 from serving.launcher import ForkServer
 from serving.replicas import RunningSet
+from serving.sharing import SetWatcher, SharedSet
 
 _EVENTS_KEPT: Final = 10_000
-_LONGEST_SECONDS: Final = 3600.0
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +57,21 @@ class LocalServing:
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._events: asyncio.Queue[ReplicaEvent | None] = asyncio.Queue(_EVENTS_KEPT)
         self._stopped = False
+        self._watcher: SetWatcher | None = None
+
+    def watched(self, watcher: SetWatcher) -> None:
+        """Tells `watcher` of every replica set to come, so that other processes may use it. Before the first."""
+        self._watcher = watcher
+
+    def shared(self) -> list[SharedSet]:
+        """Every set that takes requests."""
+        return [running.shared() for running in self._sets.values()]
+
+    def end_silent(self, set_id: str, index: int) -> None:
+        """Ends a replica that, as another process found, answers nobody any more."""
+        for running in self._sets.values():
+            if running.set_id == set_id:
+                running.end_silent(index)
 
     async def __aenter__(self) -> Self:
         _private_directory(self._run_dir)
@@ -82,7 +95,12 @@ class LocalServing:
             if self._keeper is None:
                 self._keeper = asyncio.create_task(self._forkserver.keep(), name="forkserver")
             running = RunningSet(
-                spec, threads=threads, run_dir=self._run_dir, forkserver=self._forkserver, report=self._report
+                spec,
+                threads=threads,
+                run_dir=self._run_dir,
+                forkserver=self._forkserver,
+                report=self._report,
+                watcher=self._watcher,
             )
             self._starting.add(running)
             try:
@@ -94,6 +112,7 @@ class LocalServing:
                 self._refuse_stopped()
             before = self._sets.get(key)
             self._sets[key] = running  # the flip: from here on the new replicas get the requests
+            running.became_current()
             if before is not None:
                 await before.stop(drain_seconds=before.spec.config.drain_timeout_ms / 1000)
             return report
@@ -108,14 +127,7 @@ class LocalServing:
                 f"but {self._cores} are available; ask for fewer, or set force",
                 field="replicas",
             )
-        for kind, specs in (("input", spec.architecture.inputs), ("output", spec.architecture.outputs)):
-            row = sum(math.prod(s.row_shape) * s.dtype.itemsize for s in specs)
-            if row * config.max_batch_rows > wire.MAX_BODY_BYTES:
-                raise BadUserInput(
-                    f"a batch of {config.max_batch_rows} rows has {row * config.max_batch_rows} bytes of {kind}; "
-                    f"at most {wire.MAX_BODY_BYTES}",
-                    field="max_batch_rows",
-                )
+        check_batch_fits(spec.architecture, config.max_batch_rows)
         return threads
 
     async def retire(self, endpoint_id: str, version_id: str) -> None:
@@ -134,31 +146,12 @@ class LocalServing:
         deadline: float | None = None,
         outputs: Sequence[str] | None = None,
     ) -> PredictionResult:
-        started = time.monotonic()
         running = self._sets.get((endpoint_id, version_id))
         if running is None:
             raise NotServing("this version is not being served")
         spec = running.spec
-        rows = check_arrays(
-            inputs,
-            spec.architecture.inputs,
-            max_rows=spec.config.max_queue_rows,
-            max_bytes=wire.MAX_BODY_BYTES,
-        )
-        if deadline is None:
-            deadline = started + spec.config.timeout_ms / 1000
-        deadline = min(deadline, started + _LONGEST_SECONDS)
-        wanted = _check_outputs(outputs, spec)
-        answer = await running.predict(inputs, rows, deadline, wanted)
-        result = answer.result
-        total = (time.monotonic() - started) * 1e3
-        return PredictionResult(
-            outputs=answer.outputs,
-            rows=rows,
-            timings=Timings(result.queue_ns / 1e6, result.compute_ns / 1e6, total),
-            batch_rows=result.batch_rows,
-            replica=answer.replica,
-            retried=answer.retried,
+        return await compute(
+            running.dispatch, spec.architecture, spec.config, inputs, deadline=deadline, outputs=outputs
         )
 
     def status(self, endpoint_id: str) -> tuple[SetStatus, ...]:
@@ -199,20 +192,6 @@ class LocalServing:
         if self._events.full():
             self._events.get_nowait()
         self._events.put_nowait(None)
-
-
-def _check_outputs(outputs: Sequence[str] | None, spec: ReplicaSet) -> tuple[str, ...] | None:
-    if outputs is None:
-        return None
-    known = [output.name for output in spec.architecture.outputs]
-    for index, name in enumerate(outputs):
-        if name not in known:
-            raise BadUserInput(
-                f"unknown output {name!r}; the model gives: {', '.join(known)}", field=f"outputs[{index}]"
-            )
-    if not outputs or len(set(outputs)) != len(outputs):
-        raise BadUserInput("expected at least one output, each named once", field="outputs")
-    return tuple(outputs)
 
 
 def _private_directory(path: Path) -> None:

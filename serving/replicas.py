@@ -12,23 +12,13 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from domain.errors import (
-    BadUserInput,
-    DeadlineExceeded,
-    DomainError,
-    Overloaded,
-    PayloadTooLarge,
-    Unavailable,
-)
+from domain.errors import DomainError
 from domain.serving import (
-    InferenceError,
-    NotServing,
     ReplicaEvent,
     ReplicaFailed,
     ReplicaSet,
@@ -38,9 +28,11 @@ from domain.serving import (
     WarmUp,
 )
 from domain.tensors import Array
-from serving import control, wire
+from serving import control
 from serving.connection import ReplicaConnection, ReplicaGoneError, connect
+from serving.dispatch import Answer, Dispatch, Lane
 from serving.launcher import ForkServer, ReplicaProcess
+from serving.sharing import SetWatcher, SharedReplica, SharedSet
 
 MAX_DEATHS: Final = 5
 DEATH_WINDOW_SECONDS: Final = 60.0
@@ -50,24 +42,8 @@ _LOAD_SECONDS: Final = 600.0
 _END_SECONDS: Final = 5.0
 _HANG_MS: Final = 30_000
 """A forward that runs for longer, with somebody having given up on it, ends its replica."""
-SILENT_SECONDS = 10.0
-"""A replica that leaves a cancellation unacknowledged for so long is ended."""
 
 logger = logging.getLogger(__name__)
-
-_REFUSALS: Final[Mapping[str, type[DomainError]]] = {
-    kind.code: kind for kind in (BadUserInput, Overloaded, PayloadTooLarge, DeadlineExceeded)
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a replica computed, and which one."""
-
-    result: wire.Result
-    outputs: dict[str, Array]
-    replica: int
-    retried: bool
 
 
 class _Slot:
@@ -78,6 +54,7 @@ class _Slot:
         self.state = ReplicaState.STARTING
         self.process: ReplicaProcess | None = None
         self.connection: ReplicaConnection | None = None
+        self.path: Path | None = None
         self.restarts = 0
         self.reason: str | None = None
 
@@ -98,23 +75,32 @@ class RunningSet:
         run_dir: Path,
         forkserver: ForkServer,
         report: Callable[[ReplicaEvent], None],
+        watcher: SetWatcher | None = None,
     ) -> None:
+        self.set_id = uuid.uuid4().hex
         self.spec = spec
         self._threads = threads
         self._run_dir = run_dir
         self._forkserver = forkserver
         self._report = report
+        self._watcher = watcher
+        self._current = False
         self._slots = [_Slot(index) for index in range(spec.replicas)]
         self._tasks: list[asyncio.Task[None]] = []
         self._deaths: deque[float] = deque()
-        self._changed = asyncio.Event()
         self._closing = False
-        self._in_flight = 0
-        self._waiting_rows = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._warm_up: WarmUp | None = None
-        self.failure: ReplicaFailed | None = None
+        self.dispatch = Dispatch(
+            spec.config.max_queue_rows, self._lanes, self._end_silent, name=f"endpoint {spec.endpoint_id}"
+        )
+
+    @property
+    def failure(self) -> ReplicaFailed | None:
+        """Why it takes no requests any more; None while it does."""
+        return self.dispatch.failure
+
+    def _lanes(self) -> Iterator[Lane]:
+        return ((slot.index, slot.connection) for slot in self._slots if slot.connection is not None)
 
     # --- starting --------------------------------------------------------------------------------
 
@@ -179,7 +165,10 @@ class RunningSet:
             process.kill()
             raise ReplicaFailed(f"a replica ended: {await process.reason()}", stderr=process.tail.lines()) from None
         finally:
-            path.unlink(missing_ok=True)  # connected: nobody else needs the name
+            if self._watcher is None or slot.connection is None:
+                path.unlink(missing_ok=True)  # nobody else needs the name
+            else:
+                slot.path = path
         self._set_state(slot, ReplicaState.READY)
         return ready
 
@@ -234,7 +223,7 @@ class RunningSet:
         return 0.0 if count <= 1 else float(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (count - 2)))
 
     def _fail(self, slot: _Slot, reason: str, stderr: tuple[str, ...]) -> None:
-        self.failure = ReplicaFailed(reason, stderr=stderr)
+        self.dispatch.failure = ReplicaFailed(reason, stderr=stderr)
         current = asyncio.current_task()
         for task in self._tasks:
             if task is not current:
@@ -257,76 +246,51 @@ class RunningSet:
         self._notify()
 
     def _notify(self) -> None:
-        """Wake everybody who waits for a replica, or for the end."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        """Wake everybody who waits for a replica, or for the end, also in other processes."""
+        self.dispatch.notify()
+        self._share()
 
-    # --- predicting ------------------------------------------------------------------------------
+    def became_current(self) -> None:
+        """From here on it takes the requests of its endpoint and version."""
+        self._current = True
+        self._share()
+
+    def _share(self) -> None:
+        if self._watcher is not None and self._current and not self._closing:
+            self._watcher.changed(self.shared())
+
+    def shared(self) -> SharedSet:
+        """As web workers need to know it."""
+        failure = self.failure
+        return SharedSet(
+            self.set_id,
+            self.spec.endpoint_id,
+            self.spec.version_id,
+            self.spec.architecture.to_text(),
+            self.spec.config,
+            tuple(
+                SharedReplica(slot.index, str(slot.path))
+                for slot in self._slots
+                if slot.connection is not None and slot.path is not None
+            ),
+            failure.message if failure else None,
+            failure.stderr if failure else (),
+        )
+
+    def end_silent(self, index: int) -> None:
+        """Another process found that a replica answers nobody any more."""
+        self._end_silent(index)
 
     async def predict(
         self, inputs: Mapping[str, Array], rows: int, deadline: float, outputs: tuple[str, ...] | None
     ) -> Answer:
-        """Have the least loaded replica compute; once more elsewhere if it dies meanwhile."""
-        if self._closing:
-            raise NotServing("this version is no longer served")
-        self._in_flight += 1
-        self._idle.clear()
-        try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                return await self._predict(inputs, rows, int(deadline * 1e9), outputs)
-        except TimeoutError:
-            self._end_silent()
-            raise DeadlineExceeded("the prediction did not finish before its deadline") from None
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+        """As `Dispatch.predict`."""
+        return await self.dispatch.predict(inputs, rows, deadline, outputs)
 
-    async def _predict(
-        self, inputs: Mapping[str, Array], rows: int, deadline_ns: int, outputs: tuple[str, ...] | None
-    ) -> Answer:
-        for attempt in range(2):
-            slot, connection = await self._choose(rows)
-            try:
-                frame = await connection.predict(inputs, rows, deadline_ns, outputs)
-            except ReplicaGoneError:
-                continue
-            message = frame.message
-            if isinstance(message, wire.Result):
-                return Answer(message, frame.arrays, slot.index, attempt > 0)
-            if isinstance(message, wire.Failure):
-                raise _refusal(message)
-        raise Unavailable("two replicas died while they computed this request", retry_after=1.0)
-
-    async def _choose(self, rows: int) -> tuple[_Slot, ReplicaConnection]:
-        """The ready replica with the fewest rows to do; waits for one, in bounded company."""
-        chosen = self._least_loaded()
-        if chosen is None:
-            if self._waiting_rows + rows > self.spec.config.max_queue_rows:
-                raise Overloaded("no replica is ready and too many requests wait", retry_after=1.0)
-            self._waiting_rows += rows
-            try:
-                while (chosen := self._least_loaded()) is None:
-                    await self._changed.wait()
-            finally:
-                self._waiting_rows -= rows
-        return chosen
-
-    def _least_loaded(self) -> tuple[_Slot, ReplicaConnection] | None:
-        if self.failure is not None:
-            raise ReplicaFailed(self.failure.message, stderr=self.failure.stderr)
-        best: tuple[_Slot, ReplicaConnection] | None = None
+    def _end_silent(self, index: int) -> None:
+        """End a replica whose listening thread answers nobody any more."""
         for slot in self._slots:
-            connection = slot.connection
-            if connection is not None and (best is None or connection.load < best[1].load):
-                best = slot, connection
-        return best
-
-    def _end_silent(self) -> None:
-        """A deadline passed: end replicas whose listening thread answers nobody any more."""
-        for slot in self._slots:
-            if slot.connection is not None and slot.connection.silent_seconds > SILENT_SECONDS:
-                logger.error("replica %s of %s does not answer and is ended", slot.index, self.spec.endpoint_id)
+            if slot.index == index and slot.connection is not None:
                 slot.connection.close()
 
     # --- ending ----------------------------------------------------------------------------------
@@ -346,13 +310,13 @@ class RunningSet:
 
     async def stop(self, *, drain_seconds: float) -> None:
         """Take no more requests, let those accepted finish for `drain_seconds`, end every process."""
-        self._closing = True
+        self._closing = self.dispatch.closing = True
         if self.failure is None:
             for slot in self._slots:
                 self._set_state(slot, ReplicaState.DRAINING)
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_seconds):
-                await self._idle.wait()
+                await asyncio.gather(self.dispatch.idle.wait(), self._withdrawn())
         draining = [slot.process.drain(_END_SECONDS) for slot in self._slots if slot.connection and slot.process]
         await asyncio.gather(*draining)
         for task in self._tasks:
@@ -363,9 +327,13 @@ class RunningSet:
             for slot in self._slots:
                 self._set_state(slot, ReplicaState.STOPPED)
 
+    async def _withdrawn(self) -> None:
+        if self._watcher is not None and self._current:
+            await self._watcher.withdrawn(self.set_id)
+
     def abort(self) -> None:
         """End the processes of a set that is still starting; `start` then raises."""
-        self._closing = True
+        self._closing = self.dispatch.closing = True
         for slot in self._slots:
             if slot.process is not None:
                 slot.process.kill()
@@ -373,20 +341,14 @@ class RunningSet:
     async def _empty(self, slot: _Slot) -> None:
         process, slot.process = slot.process, None
         connection, slot.connection = slot.connection, None
+        path, slot.path = slot.path, None
         if connection is not None:
             connection.close()
+        if path is not None:
+            path.unlink(missing_ok=True)
         if process is not None:
             await process.close()
 
     async def _empty_all(self) -> None:
         for slot in self._slots:
             await self._empty(slot)
-
-
-def _refusal(failure: wire.Failure) -> Exception:
-    kind = _REFUSALS.get(failure.code)
-    if kind is not None:
-        return kind(failure.message, field=failure.field, retry_after=failure.retry_after)
-    if failure.code == Unavailable.code:
-        return NotServing(failure.message)
-    return InferenceError(failure.message)

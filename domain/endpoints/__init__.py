@@ -9,10 +9,11 @@ from domain.endpoints.entities import (
     EndpointTraffic,
     Prediction,
     PredictionRequest,
+    Route,
     ServedVersion,
 )
-from domain.endpoints.operator import EndpointOperator, Route
-from domain.endpoints.ports import EndpointHosting, EndpointRepository
+from domain.endpoints.operator import EndpointOperator
+from domain.endpoints.ports import EndpointHosting, EndpointRepository, EndpointRunner, RouteWatcher
 from domain.endpoints.predictions import Predictor
 from domain.endpoints.service import Endpoints
 
@@ -24,6 +25,7 @@ __all__ = [
     "EndpointHosting",
     "EndpointOperator",
     "EndpointRepository",
+    "EndpointRunner",
     "EndpointStatus",
     "EndpointTraffic",
     "Endpoints",
@@ -31,5 +33,6 @@ __all__ = [
     "PredictionRequest",
     "Predictor",
     "Route",
+    "RouteWatcher",
     "ServedVersion",
 ]

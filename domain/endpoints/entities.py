@@ -10,6 +10,7 @@ from typing import Any, Final, TypedDict
 from domain.architecture import Architecture
 from domain.errors import BadUserInput
 from domain.serving import MAX_REPLICAS, ServingConfig
+from domain.tensors import TensorSpec
 
 
 class EndpointStatus(Enum):
@@ -25,6 +26,11 @@ class EndpointStatus(Enum):
     def active(self) -> bool:
         """Whether some server's replicas are, or are about to be, at work for it."""
         return self in (EndpointStatus.STARTING, EndpointStatus.RUNNING, EndpointStatus.DRAINING)
+
+    @property
+    def serves(self) -> bool:
+        """Whether it answers predictions, or is about to."""
+        return self in (EndpointStatus.STARTING, EndpointStatus.RUNNING)
 
 
 class ConfigChanges(TypedDict, total=False):
@@ -189,3 +195,18 @@ class Prediction:
     version: int
     rows: int
     latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A way to a prediction: what answers for an endpoint now, since which generation of its record."""
+
+    endpoint_id: str
+    workspace_id: str
+    name: str
+    version_id: str
+    version: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    config: EndpointConfig
+    generation: int

@@ -10,37 +10,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from domain.clock import Clock
 from domain.endpoints import lifecycle
-from domain.endpoints.entities import Deployment, Endpoint, EndpointConfig, EndpointStatus, ServedVersion
-from domain.endpoints.ports import EndpointHosting
+from domain.endpoints.entities import Deployment, Endpoint, EndpointStatus, Route, ServedVersion
+from domain.endpoints.ports import EndpointHosting, RouteWatcher
 from domain.errors import DeadlineExceeded, DomainError, Overloaded, Unavailable
 from domain.models.ports import BlobStore
 from domain.serving import ReplicaSet, ReplicaState, ServingBackend
-from domain.tensors import TensorSpec
 
 T = TypeVar("T")
 
 RETRY_SECONDS = 1.0
 MAX_REASON = 4_000
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A way to a prediction: what answers for an endpoint now."""
-
-    endpoint_id: str
-    workspace_id: str
-    name: str
-    version_id: str
-    version: int
-    inputs: Sequence[TensorSpec]
-    outputs: Sequence[TensorSpec]
-    config: EndpointConfig
 
 
 class EndpointOperator:
@@ -61,6 +45,7 @@ class EndpointOperator:
         self._closed_at: dict[str, int] = {}
         self._loaded: dict[tuple[str, str], Deployment] = {}
         self._routes: dict[tuple[str, str], Route] = {}
+        self._watcher: RouteWatcher | None = None
 
     # --- for the use-cases -----------------------------------------------------------------------
 
@@ -70,10 +55,14 @@ class EndpointOperator:
 
     def wake(self, endpoint: Endpoint) -> None:
         """The record of an endpoint changed. One that is to stop takes no more requests from here on."""
-        if endpoint.status not in (EndpointStatus.STARTING, EndpointStatus.RUNNING):
-            self._closed_at[endpoint.id] = endpoint.generation
-            self._close(endpoint.id)
-        self._enqueue(endpoint.id)
+        self.woken(endpoint.id, serves=endpoint.status.serves, generation=endpoint.generation)
+
+    def woken(self, endpoint_id: str, *, serves: bool, generation: int) -> None:
+        """The same, said by another process."""
+        if not serves:
+            self._closed_at[endpoint_id] = generation
+            self._close(endpoint_id)
+        self._enqueue(endpoint_id)
 
     def forget(self, endpoint_id: str) -> None:
         """The endpoint is deleted."""
@@ -111,6 +100,17 @@ class EndpointOperator:
             if deployment is None or (endpoint.id, deployment.version_id) not in self._loaded:
                 await self._hosting.amend(endpoint.id, partial(lifecycle.restarted, now=self._clock.now()))
             self._enqueue(endpoint.id)
+
+    async def sweep(self) -> None:
+        """Looks at every active endpoint: a process that changed some may have ended before it said so."""
+        for endpoint in await _patiently(partial(self._hosting.of_host, self.host)):
+            self._enqueue(endpoint.id)
+
+    def watched(self, watcher: RouteWatcher) -> None:
+        """Tells `watcher` every way that is open, and from now on every one that opens or closes."""
+        self._watcher = watcher
+        for route in dict.fromkeys(self._routes.values()):
+            watcher.opened(route)
 
     def _enqueue(self, endpoint_id: str) -> None:
         if endpoint_id in self._busy:
@@ -238,13 +238,18 @@ class EndpointOperator:
             served.architecture.inputs,
             served.architecture.outputs,
             endpoint.config,
+            endpoint.generation,
         )
         self._routes[route.workspace_id, route.name] = route
         self._routes[route.workspace_id, route.endpoint_id] = route
+        if self._watcher is not None:
+            self._watcher.opened(route)
 
     def _close(self, endpoint_id: str) -> None:
         for place in [place for place, route in self._routes.items() if route.endpoint_id == endpoint_id]:
             del self._routes[place]
+        if self._watcher is not None:
+            self._watcher.closed(endpoint_id)
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:

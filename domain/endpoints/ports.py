@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from domain.access import Scope
-from domain.endpoints.entities import Endpoint, ServedVersion
+from domain.endpoints.entities import Endpoint, Route, ServedVersion
 from domain.idempotency import ClientToken
 from domain.paging import Page, PageRequest
 
@@ -72,4 +72,41 @@ class EndpointHosting(Protocol):
 
     async def served_version(self, version_id: str) -> ServedVersion | None:
         """What is needed to serve a version; None when it is gone or cannot be served."""
+        ...
+
+
+class RouteWatcher(Protocol):
+    """Who wants to know which ways to a prediction there are."""
+
+    def opened(self, route: Route) -> None:
+        """From here on requests for its endpoint go there, and no longer where they went before."""
+        ...
+
+    def closed(self, endpoint_id: str) -> None:
+        """From here on the endpoint takes no requests."""
+        ...
+
+
+class EndpointRunner(Protocol):
+    """What makes the replicas of this server follow the record, seen from a process that answers callers."""
+
+    @property
+    def host(self) -> str:
+        """The name of this server among those on the same database."""
+        ...
+
+    def route(self, workspace_id: str, endpoint: str) -> Route | None:
+        """What answers for an endpoint, given by name or id; None when nothing does."""
+        ...
+
+    def wake(self, endpoint: Endpoint) -> None:
+        """The record of an endpoint changed. One that is to stop takes no more requests from here on."""
+        ...
+
+    def forget(self, endpoint_id: str) -> None:
+        """The endpoint is deleted."""
+        ...
+
+    async def settled(self, endpoint_id: str, seconds: float) -> None:
+        """Waits until nothing is left to do for an endpoint, or the time is over."""
         ...

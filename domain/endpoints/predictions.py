@@ -17,13 +17,12 @@ import numpy as np
 
 from domain import ids
 from domain.access import KeyScope, Scope
-from domain.endpoints.entities import EndpointStatus, Prediction, PredictionRequest
+from domain.endpoints.entities import EndpointStatus, Prediction, PredictionRequest, Route
 from domain.endpoints.lifecycle import elsewhere
-from domain.endpoints.operator import EndpointOperator, Route
-from domain.endpoints.ports import EndpointRepository
+from domain.endpoints.ports import EndpointRepository, EndpointRunner
 from domain.errors import BadUserInput, DomainError, NotFound, Unavailable
 from domain.names import is_slug
-from domain.serving import InferenceError, NotServing, PredictionResult, ServingBackend
+from domain.serving import InferenceError, NotServing, PredictionResult, Predicts
 from domain.tensors import DEFAULT_MAX_BYTES, Array, decode_inputs, decode_instances, encode_outputs, encode_rows
 
 MAX_TIMEOUT_MS: Final = 600_000
@@ -50,8 +49,8 @@ class Predictor:
         self,
         *,
         endpoints: EndpointRepository,
-        operator: EndpointOperator,
-        backend: ServingBackend,
+        operator: EndpointRunner,
+        backend: Predicts,
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         self._endpoints = endpoints

@@ -24,8 +24,7 @@ from domain.endpoints.entities import (
     PredictionRequest,
     checked_replicas,
 )
-from domain.endpoints.operator import EndpointOperator
-from domain.endpoints.ports import EndpointRepository, Transition
+from domain.endpoints.ports import EndpointRepository, EndpointRunner, Transition
 from domain.endpoints.predictions import Answer, Predictor
 from domain.errors import BadUserInput, Conflict, NotFound
 from domain.idempotency import ClientToken
@@ -42,7 +41,7 @@ class Endpoints:
         *,
         endpoints: EndpointRepository,
         models: ModelRepository,
-        operator: EndpointOperator,
+        operator: EndpointRunner,
         predictor: Predictor,
         clock: Clock,
         cores: int,

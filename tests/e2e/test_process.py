@@ -313,10 +313,11 @@ def test_starts_that_cannot_work_say_why_in_one_line(tmp_path: Path, database_ur
     assert "is not a directory" in refused(tmp_path, "--data-dir", str(tmp_path / "file"))
 
 
-def test_more_than_one_worker_is_refused_as_wrong_usage(tmp_path: Path) -> None:
-    server = spawn(tmp_path, "--data-dir", str(tmp_path / "data"), "--workers", "4")
-    assert server.process.wait(WAIT) == 2
-    assert "exactly one web process" in server.logged
+def test_a_number_of_workers_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    for number in ("0", "17"):
+        server = spawn(tmp_path, "--data-dir", str(tmp_path / "data"), "--workers", number)
+        assert server.process.wait(WAIT) == 1
+        assert "server.workers: " in server.logged
 
 
 def test_a_signal_during_the_start_stops_it(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from domain.serving import (
     ReplicaState,
     ServingConfig,
 )
-from serving import replicas
+from serving import dispatch
 from serving.pool import LocalServing
 from tests.support.models import document, linear, lookup, mlp, node, saved, scaled_identity
 from tests.support.serving import END, V1, V2, ask, pids, scaling, slow
@@ -288,7 +288,7 @@ async def test_killed_replica_under_load_costs_nobody_an_answer(serving: LocalSe
 async def test_replica_that_stops_listening_is_replaced(
     serving: LocalServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replicas, "SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(dispatch, "SILENT_SECONDS", 0.1)
     await serving.deploy(scaling(tmp_path, 2))
     (victim,) = pids(serving)
     os.kill(victim, signal.SIGSTOP)

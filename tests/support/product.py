@@ -22,12 +22,13 @@ from server.app import create_app
 from server.compose import compose
 from server.control import LocalControl
 from server.edge.connections import LiveConnections
-from server.process import _Server, bind
+from server.process import bind
 from server.protocol import BoundedHttp
 from server.settings import ServerSettings, Settings
 from server.supervision import Supervisor
 from server.web.pages import graphiql
 from server.web.pages import routes as pages
+from server.web_server import Server
 from serving.pool import LocalServing
 
 PASSWORD = "violet-otter-7-canoe-drift"
@@ -126,7 +127,7 @@ async def running(dsn: str, *, settings: Settings | None = None) -> AsyncIterato
                     log_config=None,
                     timeout_graceful_shutdown=5,
                 )
-                server = _Server(config)
+                server = Server(config)
                 serve = asyncio.create_task(server.serve(sockets=[bound]))
                 url = f"http://127.0.0.1:{bound.getsockname()[1]}"
                 try:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,8 +173,13 @@ class Server:
         return psutil.Process(self.pid).children(recursive=True)
 
     def children(self, *words: str) -> list[psutil.Process]:
-        """Those whose command line has one of `words`."""
-        return [one for one in self.family() if any(word in " ".join(one.cmdline()) for word in words)]
+        """Those whose command line has one of `words`; a zombie has none."""
+        found = []
+        for one in self.family():
+            with suppress(psutil.NoSuchProcess):
+                if any(word in " ".join(one.cmdline()) for word in words):
+                    found.append(one)
+        return found
 
     async def ended(self) -> int:
         """Waits for the end; the exit status."""

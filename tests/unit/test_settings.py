@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from server.settings import Settings, SettingsError, fields
-from server.settings_sources import load
+from server.settings_sources import dumped, load, restored
 from server.settings_table import markdown
 
 SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978"
@@ -78,7 +79,7 @@ def test_every_setting_has_a_long_environment_name(tmp_path: Path) -> None:
         ({"AXONML_AUTH__REQUIRE_MFA": "true"}, "auth.require_mfa: this version has no second factor"),
         ({"AXONML_ADMIN_EMAIL": "a@example.org"}, "auth.admin_email: the first administrator needs"),
         ({"AXONML_SERVER__CORS_ORIGINS": "*"}, "server.cors_origins: '*' is refused"),
-        ({"AXONML_SERVER__WORKERS": "4"}, "server.workers: "),
+        ({"AXONML_SERVER__WORKERS": "0"}, "server.workers: "),
         (
             {"AXONML_INFERENCE__DEFAULT_PORT_RANGE_END": "80"},
             "inference.default_port_range_end: must not be below",
@@ -234,3 +235,24 @@ def test_another_event_bus_is_refused_and_its_url_is_not_repeated(url: str, told
     assert problem.startswith("bus.url: ")
     assert problem.endswith("(from AXONML_BROADCAST_URL)")
     assert "hidden" not in problem
+
+
+def test_a_worker_gets_the_very_settings_of_its_host_and_looks_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {
+        "AXONML_DATA_DIR": str(tmp_path),
+        "JWT_SECRET": SECRET,
+        "AXONML_SERVER__TRUSTED_HOSTS": "a.example,b.example",
+        "AXONML_DATABASE_URL": "postgresql://u:p@h/db",
+    }
+    settings = load({"server": {"port": 1003, "workers": 3}}, environ=environ)
+    monkeypatch.setenv("AXONML_PORT", "1")
+    monkeypatch.setenv("SERVER", '{"port": 2}')
+    passed = msgspec.msgpack.decode(msgspec.msgpack.encode(dumped(settings)))
+    again = restored(passed)
+    assert again.model_dump() == settings.model_dump()
+    assert again.auth.jwt_secret == settings.auth.jwt_secret
+    passed["server"]["port"] = -1
+    with pytest.raises(SettingsError, match=r"server\.port"):
+        restored(passed)

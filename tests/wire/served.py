@@ -24,11 +24,12 @@ from server.edge.identity import request_id_of
 from server.edge.stack import Dispatcher, edge
 from server.graphql.extensions import OnePassExecutor, extensions
 from server.graphql.view import GraphQLView
-from server.process import _Server, bind
+from server.process import bind
 from server.protocol import BoundedHttp
 from server.rest.handler import starlette_routes
 from server.rest.route import Route as RestRoute
 from server.settings import LimitsSettings, ServerSettings, Settings
+from server.web_server import Server
 
 T = TypeVar("T")
 
@@ -279,7 +280,7 @@ def serving(
             ws_max_size=settings.limits.socket_message_bytes,
             timeout_graceful_shutdown=5,
         )
-        http = _Server(config)
+        http = Server(config)
         running.append(Served(bound.getsockname()[1], connections, asyncio.get_running_loop(), http))
         serve = asyncio.create_task(http.serve(sockets=[bound]))
         while not http.started:  # noqa: ASYNC110 - uvicorn has no event for it

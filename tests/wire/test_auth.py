@@ -19,9 +19,10 @@ from domain import ids
 from persistence.database import Database
 from server.app import Composed, create_app
 from server.edge.connections import LiveConnections
-from server.process import _Server, bind
+from server.process import bind
 from server.rest.identity import ROUTES
 from server.settings import Settings
+from server.web_server import Server
 from tests.support.application import services
 from tests.support.identity import EMAIL, PASSWORD, Instance, instance
 
@@ -66,7 +67,7 @@ async def site(database: Database, tmp_path: Path) -> AsyncIterator[Site]:
     async with instance(database, tmp_path, connections=connections) as opened:
         app = create_app(Settings(), Composed(services(opened), _ready, ROUTES), connections)
         bound = bind("127.0.0.1", 0)
-        server = _Server(uvicorn.Config(app, lifespan="off", log_config=None, ws="websockets-sansio"))
+        server = Server(uvicorn.Config(app, lifespan="off", log_config=None, ws="websockets-sansio"))
         serving = asyncio.create_task(server.serve(sockets=[bound]))
         watching = asyncio.create_task(connections.watch(opened.identity.ended))
         port = bound.getsockname()[1]

@@ -162,7 +162,8 @@ async def _answers(product: Product) -> None:
 
 
 def _replicas(product: Product) -> list[int]:
-    backend: Any = product.services.endpoints._operator._backend
+    operator: Any = product.services.endpoints._operator
+    backend: Any = operator._backend
     return [replica.pid for one in backend._sets.values() for replica in one.status().replicas if replica.pid]
 
 

@@ -1,0 +1,95 @@
+"""How a process serves the application over HTTP, and how it stops doing so: in the host, or in a web worker.
+
+Every step of a stop is bounded, because whoever asked for it is waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from server.edge.connections import LiveConnections
+from server.logs import get_logger
+from server.protocol import BoundedHttp
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+log = get_logger("axonml.process")
+
+STREAMS_SECONDS: Final = 5.0
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handling: its owner decides when serving ends.
+
+    `started_serving` is called once, when the first request can be taken.
+    """
+
+    def __init__(self, config: uvicorn.Config, started_serving: Callable[[], None] | None = None) -> None:
+        super().__init__(config)
+        self._started_serving = started_serving
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._started_serving is not None:
+            self._started_serving()
+
+
+def web_server(app: ASGIApp, settings: Settings, started_serving: Callable[[], None] | None = None) -> Server:
+    """The server of this process, not yet serving."""
+    config = uvicorn.Config(
+        app,
+        http=BoundedHttp,
+        ws="websockets-sansio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws_max_size=settings.limits.socket_message_bytes,
+        # Columns of numbers hardly shrink: it took four times the processor, and memory for every socket.
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=math.ceil(settings.server.shutdown_seconds),
+        backlog=1024,
+    )
+    return Server(config, started_serving)
+
+
+async def wind_down(server: Server, connections: LiveConnections) -> None:
+    """Not ready, then streams, then requests; `server.serve` returns when they are over."""
+    connections.stopping.set()
+    try:
+        async with asyncio.timeout(STREAMS_SECONDS):
+            await connections.stop()
+    except TimeoutError:
+        log.warning("some sockets did not close in time", open=connections.open_count)
+    server.should_exit = True
+
+
+@asynccontextmanager
+async def bounded(what: str, seconds: float, close: Callable[[], object]) -> AsyncIterator[None]:
+    """Runs the block, then `close()` for at most `seconds`; a step that fails or hangs does not stop the rest."""
+    try:
+        yield
+    finally:
+        try:
+            async with asyncio.timeout(seconds):
+                closing = close()
+                if asyncio.iscoroutine(closing):
+                    await closing
+        except TimeoutError:
+            log.error("shutdown step took too long", step=what, seconds=seconds)  # noqa: TRY400 - nothing to trace
+        except Exception:  # the other steps must still run; this one is reported
+            log.exception("shutdown step failed", step=what)
