@@ -219,12 +219,17 @@ async def test_what_the_client_sends_is_ignored_and_its_leaving_ends_everything(
 async def test_a_client_that_does_not_read_is_dropped(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "SEND_SECONDS", 0.3)
     run = await _run(product)
-    wide = {f"key {place:04} {'x' * 200}": place for place in range(1_000)}
+    wide = {f"key {place:04} {'x' * 200}": place for place in range(4_000)}
     await _log(product, run, wide)
     async with connect(
-        _url(product, run), additional_headers=product.headers, max_size=None, max_queue=1, ping_interval=None
+        _url(product, run),
+        additional_headers=product.headers,
+        max_size=None,
+        max_queue=1,
+        ping_interval=None,
+        close_timeout=0.5,
     ) as socket:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await _open(product, 1)
             while product.connections.open_count:
                 await _log(product, run, wide)
