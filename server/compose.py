@@ -196,13 +196,10 @@ def bus_backend(settings: Settings, dsn: str, database: Database) -> BroadcastBa
     """What carries events between processes. Raises SettingsError."""
     if settings.bus.url is None:
         return ListenBackend(dsn, database)
-    url = settings.bus.url.get_secret_value()
-    if not settings.bus.redis:
-        return ListenBackend(url, database)
     from persistence.redis_bus import RedisBus  # only who uses Redis loads its client
 
     try:
-        return RedisBus(url)
+        return RedisBus(settings.bus.url.get_secret_value())
     except ValueError as problem:
         raise SettingsError([f"bus.url: {problem}"]) from None
 

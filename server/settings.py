@@ -40,8 +40,7 @@ _SAMPLE_SECRETS: Final = (
     "example",
     "secret-here",
 )
-REDIS_SCHEMES: Final = ("redis", "rediss")
-BUS_SCHEMES: Final = (*REDIS_SCHEMES, "postgresql", "postgres")
+BUS_SCHEMES: Final = ("redis", "rediss")
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 
@@ -153,8 +152,7 @@ class BusSettings(_Section):
 
     url: SecretStr | None = Field(
         None,
-        description="`redis://…` or `rediss://…` of a Redis server, or `postgresql://…` of another PostgreSQL. "
-        "Unset: the database itself.",
+        description="`redis://…` or `rediss://…` of a Redis server. Unset: the database itself.",
     )
 
     @model_validator(mode="after")
@@ -169,14 +167,9 @@ class BusSettings(_Section):
             raise ValueError("url: this is not a URL") from None
         if parts.scheme not in BUS_SCHEMES:
             raise ValueError(f"url: must start with {', '.join(f'{known}://' for known in BUS_SCHEMES)}")
-        if parts.scheme in REDIS_SCHEMES and not usable:
+        if not usable:
             raise ValueError("url: names no server; write redis://host:6379/0")
         return self
-
-    @property
-    def redis(self) -> bool:
-        """Whether the bus is a Redis server."""
-        return self.url is not None and urlsplit(self.url.get_secret_value()).scheme in REDIS_SCHEMES
 
 
 class AuthSettings(_Section):

@@ -209,18 +209,18 @@ def test_settings_class_ignores_the_environment_by_itself(monkeypatch: pytest.Mo
     assert issubclass(type(load(environ={"AXONML_DATA_DIR": "/nonexistent"})), Settings)
 
 
-@pytest.mark.parametrize("url", ["redis://h:6379/0", "rediss://u:p@h", "postgresql://h/db", "postgres://h/db"])
-def test_the_event_bus_may_be_redis_or_postgresql(url: str) -> None:
+@pytest.mark.parametrize("url", ["redis://h:6379/0", "rediss://u:p@h"])
+def test_the_event_bus_may_be_redis(url: str) -> None:
     bus = load(environ={"AXONML_BROADCAST_URL": url}).bus
     assert bus.url is not None
     assert bus.url.get_secret_value() == url
-    assert bus.redis == url.startswith("redis")
 
 
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("kafka://u:hidden@h", "must start with redis://, rediss://, postgresql://, postgres://"),
+        ("kafka://u:hidden@h", "must start with redis://, rediss://"),
+        ("postgresql://u:hidden@h/other", "must start with redis://, rediss://"),
         ("redis-stream://u:hidden@h", "must start with"),
         ("hidden", "must start with"),
         ("redis://", "names no server"),
