@@ -409,8 +409,8 @@ async def test_idle_replica_uses_no_cpu(serving: LocalServing, tmp_path: Path) -
     await serving.deploy(scaling(tmp_path, 2))
     await asyncio.gather(*(ask(serving, i) for i in range(100)))
     watched = [psutil.Process(pid) for pid in (serving.forkserver_pid, *pids(serving))]
-    before = [sum(process.cpu_times()[:2]) for process in watched]
-    switches = [sum(process.num_ctx_switches()) for process in watched]
+    before = [sum(process.num_ctx_switches()) for process in watched]
     await asyncio.sleep(2)  # the passing of time is what is measured
-    assert [sum(process.cpu_times()[:2]) for process in watched] == before
-    assert [sum(process.num_ctx_switches()) for process in watched] == switches
+    after = [sum(process.num_ctx_switches()) for process in watched]
+    # Whoever polls wakes dozens of times; the kernel may move a sleeping process once.
+    assert all(now - then <= 2 for now, then in zip(after, before, strict=True)), (before, after)

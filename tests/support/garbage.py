@@ -13,6 +13,7 @@ import random
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
@@ -383,6 +384,8 @@ class GraphGarbage:
 
 
 def _set(tree: Any, place: tuple[Any, ...], value: Any) -> None:
-    for step in place[:-1]:
+    for step, after in pairwise(place):
+        if isinstance(tree, dict) and step not in tree:
+            tree[step] = [None] * (after + 1) if isinstance(after, int) else {}
         tree = tree[step]
     tree[place[-1]] = value
