@@ -163,7 +163,8 @@ async def test_wrong_weights_are_refused_with_their_reason(serving: LocalServing
     assert (await ask(serving, 1)).outputs["y"][0, 0] == 5  # what served before still does
     with pytest.raises(NotServing):
         await ask(serving, 1, V2)
-    assert len(psutil.Process(serving.forkserver_pid).children()) == 1
+    children = psutil.Process(serving.forkserver_pid).children()
+    assert sum(child.status() != psutil.STATUS_ZOMBIE for child in children) == 1  # one may wait to be reaped
 
 
 async def test_more_threads_than_cores_is_refused_unless_forced(serving: LocalServing, tmp_path: Path) -> None:
