@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import stat
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -68,7 +69,12 @@ async def through(chosen: psutil.Process, served: Server) -> AsyncIterator[httpx
 def answered_by(served: Server, answer: httpx.Response) -> int:
     """The worker that answered a request, from the log; answers do not tell."""
     request = answer.headers["x-request-id"]
-    (line,) = [json.loads(line) for line in served.logged.splitlines() if request in line and '"status"' in line]
+    # The line is written after the answer was sent.
+    deadline = time.monotonic() + 10
+    while not (found := [line for line in served.logged.splitlines() if request in line and '"status"' in line]):
+        assert time.monotonic() < deadline, f"no line of the request {request}"
+        time.sleep(0.02)
+    (line,) = map(json.loads, found)
     return int(line["worker"])
 
 
