@@ -27,14 +27,6 @@ PYTEST ?=
 # Arguments of the benchmarks, e.g. `make bench BENCH=--quick`.
 BENCH ?=
 
-# Many tests start and kill real processes beside each other. What failed runs once more, alone: a defect fails again
-# and fails the run; what passes alone is still listed above, to be looked into.
-define tests
-$(BIN)/python -m pytest -n $(TEST_WORKERS) -q $(1) $(PYTEST) || { code=$$?; [ $$code -eq 1 ] || exit $$code; \
-	echo "--- what failed, once more and alone:"; \
-	$(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none $(1) $(PYTEST); }
-endef
-
 .PHONY: help
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,11 +51,11 @@ check: $(DEV_STAMP) ## Formatting, lint, types and import contracts, without the
 
 .PHONY: test
 test: check ## Everything `check` does, then the tests; an unexpected skip fails
-	@$(call tests,-m "not full")
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -q -m "not full" $(PYTEST)
 
 .PHONY: test-full
 test-full: check ## Everything `test` does, and the tests that need more than the package registries give
-	@$(call tests,)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -q $(PYTEST)
 
 .PHONY: fmt
 fmt: $(DEV_STAMP) ## Format the code and apply the safe lint fixes

@@ -263,17 +263,19 @@ async def _with_subscribers(session: Session, server: Server, api: AxonML, count
         problem = await asyncio.to_thread(pipe.recv)
         if problem is not None:
             raise ConnectionError(problem)
+        busy = server.busy_seconds()
         acknowledged = await _log_batches(session, api, run)
         grown = (server.memory() - before) / 2**20  # while all are connected
         pipe.send(acknowledged)
         heard: _Heard = await asyncio.to_thread(pipe.recv)
+        busy = server.busy_seconds() - busy
     finally:
         pipe.close()
         process.join(10)
         if process.is_alive():
             process.kill()
             process.join()
-    _report(session, count, heard, len(acknowledged), grown)
+    _report(session, count, heard, batches=len(acknowledged), grown=grown, busy=busy)
 
 
 async def _log_batches(session: Session, api: AxonML, run: str) -> list[float]:
@@ -297,7 +299,7 @@ async def _log_batches(session: Session, api: AxonML, run: str) -> list[float]:
     return acknowledged
 
 
-def _report(session: Session, count: int, heard: _Heard, batches: int, grown: float) -> None:
+def _report(session: Session, count: int, heard: _Heard, *, batches: int, grown: float, busy: float) -> None:
     results, column = session.results, "axonml"
     latencies = sorted(heard.latencies) or [float("nan")]
     quantiles = {name: latencies[int(share * (len(latencies) - 1))] for name, share in (("p50", 0.5), ("p99", 0.99))}
@@ -318,3 +320,6 @@ def _report(session: Session, count: int, heard: _Heard, batches: int, grown: fl
     session.put(row, column, heard.missing + heard.repeated)
     row = results.row(LIVE, f"{who}: growth of the server's memory", "MiB", "low", Goal(bound=200) if largest else None)
     session.put(row, column, grown)
+    # What is left of other programs on the machine; taking the batches in is part of it.
+    row = results.row(LIVE, f"{who}: processor time of the server for one delivered message", "µs", "low")
+    session.put(row, column, busy * 1e6 / max(1, heard.messages - count))

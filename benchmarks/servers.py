@@ -217,6 +217,15 @@ class Server:
                 total += one.memory_full_info().pss
         return total
 
+    def busy_seconds(self) -> float:
+        """Processor time of all its processes so far; the database is not among them."""
+        total = 0.0
+        for one in self.family():
+            with suppress(psutil.NoSuchProcess):
+                spent = one.cpu_times()
+                total += spent.user + spent.system
+        return total
+
     def stop(self) -> None:
         """Ends it, and waits."""
         _end(self.identity)

@@ -29,6 +29,7 @@ class KeyScope(Enum):
     ENDPOINTS_READ = "endpoints:read"
     ENDPOINTS_WRITE = "endpoints:write"
     PREDICT = "endpoints:predict"
+    STATS_READ = "stats:read"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ on purpose: whatever is here must be worth a round trip between processes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Protocol
 
+from domain.figures import ProcessFigures
 from domain.serving import Predicts
 
 
@@ -52,4 +54,12 @@ class HostControl(Protocol):
 
     async def status(self) -> HostStatus:
         """What runs on this host. Raises Unavailable when the host cannot be asked."""
+        ...
+
+    async def figures(self) -> tuple[ProcessFigures, ...]:
+        """What every process of this host counts. Raises Unavailable when the host cannot be asked."""
+        ...
+
+    def observe(self, own: Callable[[], ProcessFigures]) -> None:
+        """From here on this process answers with these figures."""
         ...

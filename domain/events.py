@@ -50,8 +50,8 @@ class EventBus(Protocol):
         ...
 
 
-class Watch(Protocol):
-    """One reader's wake-up flag for one run. It holds no data."""
+class WakeUp(Protocol):
+    """Wakes a reader of one run. It holds no data."""
 
     async def changed(self) -> bool:
         """Waits until something may have happened to the run since the last call.
@@ -59,6 +59,12 @@ class Watch(Protocol):
         Answers False when the process is stopping: the reader must end its stream.
         """
         ...
+
+
+class Watch(WakeUp, Protocol):
+    """A wake-up flag of one run; `readers` says how many are woken by it, if it is not one."""
+
+    readers: int
 
 
 class LiveHub(Protocol):
@@ -72,7 +78,7 @@ class LiveHub(Protocol):
         ...
 
 
-class RunsWatch(Watch, Protocol):
+class RunsWatch(WakeUp, Protocol):
     """One reader's wake-up flag for all runs, which remembers, within bounds, which of them it was raised for."""
 
     def take(self) -> tuple[frozenset[str], bool]:

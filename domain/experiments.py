@@ -15,6 +15,7 @@ from domain.idempotency import ClientToken
 from domain.paging import Keyset, Page, PageRequest
 from domain.patch import KEEP, Keep
 from domain.search import Attribute, AttributeKind, Expression, Vocabulary, mentions, parse
+from domain.storage import UNLIMITED, Storage
 
 DEFAULT_NAME: Final = "Default"
 MAX_OFFSET: Final = 10_000
@@ -118,9 +119,10 @@ def new_name(text: str, *, field: str = "name") -> str:
 class Experiments:
     """The use-cases. Each authorises first, and raises DomainError subclasses only."""
 
-    def __init__(self, *, experiments: ExperimentRepository, clock: Clock) -> None:
+    def __init__(self, *, experiments: ExperimentRepository, clock: Clock, storage: Storage = UNLIMITED) -> None:
         self._experiments = experiments
         self._clock = clock
+        self._storage = storage
 
     async def create(
         self, scope: Scope, *, name: str, description: str | None = None, client_token: str | None = None
@@ -129,6 +131,7 @@ class Experiments:
         scope.require(KeyScope.RUNS_WRITE)
         token = ClientToken.of(client_token, "experimentCreate", name=name, description=description)
         new = NewExperiment(ids.new("exp"), new_name(name), _description(description), self._now())
+        self._storage.take(0)
         return await self._experiments.create(scope, new, token)
 
     async def update(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from functools import lru_cache
 from typing import Final, Literal, cast, get_args
 from uuid import UUID
 
@@ -48,6 +49,7 @@ def new(kind: Kind) -> str:
     return f"{kind}_{value:032x}"
 
 
+@lru_cache(maxsize=4_096)
 def parse(kind: Kind, text: str, *, field: str = "id") -> str:
     """The canonical form of an id of `kind`.
 
@@ -78,6 +80,7 @@ def looks_like_id(text: str) -> bool:
     return (prefixed is not None and prefixed[1] in KINDS) or _BARE.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=4_096)
 def to_uuid(identifier: str) -> UUID:
     """The UUID inside a canonical id."""
     return UUID(hex=identifier[4:])

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 from domain.errors import DeadlineExceeded, Overloaded, Unavailable
-from domain.events import Watch
+from domain.events import WakeUp
+from domain.figures import LiveFigures
 
 V = TypeVar("V")
 
@@ -22,7 +23,7 @@ _PASSING: Final = (Unavailable, Overloaded, DeadlineExceeded)
 
 
 async def patiently(
-    watch: Watch, read: Callable[[], Awaitable[V | None]], *, patience: float = PATIENCE_SECONDS
+    watch: WakeUp, read: Callable[[], Awaitable[V | None]], *, patience: float = PATIENCE_SECONDS
 ) -> V | None:
     """The answer of `read`, tried again while the database is away; None, too, when the process is stopping.
 
@@ -55,11 +56,14 @@ class SharedReads(Generic[V]):
     another takes over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, figures: LiveFigures | None = None) -> None:
+        """`figures` count what is asked, and what is run."""
+        self._figures = figures or LiveFigures()
         self._gathering: dict[Hashable, asyncio.Future[V]] = {}
 
     async def read(self, key: Hashable, fetch: Callable[[], Awaitable[V]]) -> V:
         """The answer of `fetch`, run once for all who ask for `key` in the same turn of the loop."""
+        self._figures.reads += 1
         while True:
             shared = self._gathering.get(key)
             if shared is None:
@@ -79,6 +83,7 @@ class SharedReads(Generic[V]):
                 await asyncio.sleep(0)  # everyone woken in this turn joins
             finally:
                 del self._gathering[key]
+            self._figures.executions += 1
             answer = await fetch()
         except asyncio.CancelledError:
             shared.cancel()

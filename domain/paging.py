@@ -13,6 +13,7 @@ import json
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 
 from domain.errors import BadUserInput
@@ -26,6 +27,7 @@ EXACT_TOTAL_LIMIT = 10_000
 KeyValue = str | int | float | bool | datetime | None
 
 _VERSION = 1
+_json: Final = json.JSONEncoder(separators=(",", ":"))
 _MAX_CURSOR = 2_048
 
 
@@ -131,8 +133,8 @@ class Keyset:
 
     def encode(self, key: tuple[KeyValue, ...]) -> str:
         """The opaque cursor of an item with this sort key."""
-        document = [_VERSION, self._digest(), *map(_plain, key)]
-        return base64.urlsafe_b64encode(json.dumps(document, separators=(",", ":")).encode()).decode().rstrip("=")
+        document = [_VERSION, _digest(self.binding), *map(_plain, key)]
+        return base64.urlsafe_b64encode(_json.encode(document).encode()).decode().rstrip("=")
 
     def decode(self, cursor: str) -> tuple[KeyValue, ...]:
         """The sort key inside a cursor. Raises BadUserInput unless this very list made it."""
@@ -144,18 +146,20 @@ class Keyset:
             raise refusal from None
         if not isinstance(document, list) or len(document) != 2 + len(self.types):
             raise refusal
-        if document[:2] != [_VERSION, self._digest()]:
+        if document[:2] != [_VERSION, _digest(self.binding)]:
             raise refusal
         try:
             key = tuple(_typed(value, kind) for value, kind in zip(document[2:], self.types, strict=True))
+            if self.encode(key) != cursor:
+                raise refusal
         except (ValueError, TypeError, OverflowError):
             raise refusal from None
-        if self.encode(key) != cursor:
-            raise refusal
         return key
 
-    def _digest(self) -> str:
-        return hashlib.sha256("\x1f".join(self.binding).encode()).hexdigest()[:12]
+
+@lru_cache(maxsize=4_096)
+def _digest(binding: tuple[str, ...]) -> str:
+    return hashlib.sha256("\x1f".join(binding).encode()).hexdigest()[:12]
 
 
 def _plain(value: KeyValue) -> Any:
@@ -185,7 +189,7 @@ def _typed(value: Any, kind: type[Any]) -> KeyValue:
         raise TypeError(value)
     if not isinstance(value, kind):
         raise TypeError(value)
-    if isinstance(value, str) and "\x00" in value:
+    if isinstance(value, str) and b"\x00" in value.encode():  # half a surrogate pair, which JSON can spell, is no text
         raise ValueError(value)
     checked: KeyValue = value
     return checked

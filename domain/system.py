@@ -28,7 +28,7 @@ FIRST_WINDOW: Final = 0.25
 LONGEST_WINDOW: Final = MAX_INTERVAL + 10
 """An older reading says nothing about now: a rate over it would be an average of long ago."""
 
-_READ_SCOPES: Final = (KeyScope.RUNS_READ, KeyScope.MODELS_READ, KeyScope.ENDPOINTS_READ)
+_READ_SCOPES: Final = (KeyScope.RUNS_READ, KeyScope.MODELS_READ, KeyScope.ENDPOINTS_READ, KeyScope.STATS_READ)
 
 
 @dataclass(frozen=True, slots=True)

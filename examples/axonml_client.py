@@ -62,13 +62,16 @@ def init(name=None, *, url=None, api_key=None, workspace=None, run_id=None, rais
     """Begins a run; waits at most `wait` (5) seconds for the server's first answer, or for the first failure.
 
     `more`: experiment, model_type, config, params, tags, notes, parent_id; `wait`; `spool`, the folder of the files
-    (AXONML_SPOOL, else ~/.cache/axonml). `run_id` goes on with a run instead. Raises ValueError without URL or key.
+    (AXONML_SPOOL, else ~/.cache/axonml); `system`: log CPU and memory every so many seconds, in a stream beside the
+    metrics (0: never). `run_id` goes on with a run instead. Raises ValueError without URL or key.
     """
-    wait, spool = more.pop("wait", 5.0), _folder(more.pop("spool", None))
-    run = Run(_Server.of(url, api_key, workspace), spool, run_id, raise_on_stop)
+    wait, spool, system = more.pop("wait", 5.0), _folder(more.pop("spool", None)), more.pop("system", 0)
+    run = Run(_Server.of(url, api_key, workspace), spool, run_id, raise_on_stop, _Load(system) if system else None)
     if run_id is None:
         run._put("", {key: _plain(value) for key, value in {"name": name, **more}.items() if value is not None})
         run._sender.tried.wait(wait)
+    elif system:
+        run._awake(False)
     threading.Thread(target=_replay, args=(run._server, spool, 1.0), name="axonml-replay", daemon=True).start()
     return run
 
@@ -102,8 +105,9 @@ def _replay(server, folder, patience):
 class Run:
     """A run that is logged to. Every method may be called from any thread; only flush and finish wait."""
 
-    def __init__(self, server, folder, run_id, raise_on_stop):
+    def __init__(self, server, folder, run_id, raise_on_stop, load=None):
         self._server, self._folder, self._raises, self._stop = server, folder, raise_on_stop, threading.Event()
+        self._load = load
         self._keys, self._first, self._pid = {}, None, os.getpid()
         self._begin(run_id)
         _live[id(self)] = self
@@ -154,7 +158,10 @@ class Run:
         return name
 
     def log_text(self, text: str, level: str = "info") -> None:
-        """Logs lines of text; `level` is debug, info, warning, error or critical."""
+        """Logs lines of text; `level` is debug, info, warning, error or critical.
+
+        Of a progress bar, texts that begin or end with a carriage return, the server keeps the newest.
+        """
         text = str(text).replace("\0", "").encode("utf-8", "replace").decode()
         stamp = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         pieces = [text[start : start + 60_000] for start in range(0, len(text), 60_000)] or [""]
@@ -187,6 +194,7 @@ class Run:
         If not, everything is kept for `replay` or the next `init`.
         """
         if not self._finished:
+            self._load = None  # what it read so far is sent before the end
             self._put("finish", {"status": status, **({"failure": failure} if failure else {})})
             self._finished = True
         return self._close(timeout)
@@ -254,6 +262,9 @@ class Run:
                 self._wake.wait(min(FLUSH_SECONDS, max(0.0, away)) if len(self._spool) else FLUSH_SECONDS)
                 self._wake.clear()
                 with self._lock:
+                    load = self._load  # `finish` takes it away at any time
+                    row = load.row() if load is not None else None
+                    self._rows += [row] if row else []
                     self._seal()
                 self._store(0)
                 if self._sender.due > time.monotonic() or not self._sender.step():
@@ -280,6 +291,7 @@ class Run:
     def _forked(self):
         """In a forked child: what the parent buffered is the parent's; the child logs to the same run by itself."""
         self._spool.abandon()
+        self._load = None
         self._begin(self.id)
         if self.id is None and self._first is not None:
             self._sealed.append(self._first)  # with the same key it creates no second run
@@ -532,6 +544,42 @@ class _Spool:
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+
+class _Load:
+    """What this process and its machine do, as rows of metrics: keys under system/, whose steps are their times."""
+
+    def __init__(self, seconds):
+        self._seconds, self._due, self._before = float(seconds), 0.0, self._counters()
+
+    def row(self):
+        """The next reading, once it is due; None before. Percentages are since the reading before."""
+        now = time.monotonic()
+        if now < self._due:
+            return None
+        self._due, before, self._before = now + self._seconds, self._before, self._counters()
+        at, worked, busy, total = (after - then for after, then in zip(self._before, before))
+        row = {"timestamp": int(time.time() * 1000)}
+        if at > 0:
+            row["system/process_cpu_percent"] = 100 * worked / at  # of one core
+        if total > 0:
+            row["system/cpu_percent"] = min(100.0, max(0.0, 100 * busy / total))  # of all cores
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+            row["system/process_memory_bytes"] = pages * os.sysconf("SC_PAGE_SIZE")
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+            kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+            row["system/memory_used_bytes"] = 1024 * (kilobytes["MemTotal"] - kilobytes["MemAvailable"])
+        return row if len(row) > 1 else None
+
+    @staticmethod
+    def _counters():
+        """Seconds on the clock and of this process; of all cores busy and in all, 0 where nobody tells."""
+        ticks = []
+        with contextlib.suppress(OSError, ValueError):
+            ticks = [int(each) for each in Path("/proc/stat").read_text("ascii").split("\n")[0].split()[1:9]]
+        return time.monotonic(), time.process_time(), sum(ticks) - sum(ticks[3:5]), sum(ticks)
 
 
 def _folder(spool):

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from domain.errors import PayloadTooLarge, Unavailable
+from domain.storage import no_room, watermark
 
 BUFFER_BYTES: Final = 1024 * 1024
 STALE_AFTER: Final = timedelta(hours=1)
@@ -33,12 +34,13 @@ _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LocalBlobs:
-    """The store under `root`. `min_free_bytes`: uploads stop when less space than this would remain.
+    """The store under `root`. `min_free_bytes`: uploads stop when less space than this would remain; None for a share
+    of the disk.
 
     Call `open` once before anything else; exactly one server may use a root.
     """
 
-    def __init__(self, root: Path, *, min_free_bytes: int = 0) -> None:
+    def __init__(self, root: Path, *, min_free_bytes: int | None = 0) -> None:
         self._root = root
         self._incoming = root / "tmp"
         self._kept = root / "sha256"
@@ -108,8 +110,9 @@ class LocalBlobs:
     def check_space(self, needed: int) -> None:
         """Raises Unavailable when writing `needed` bytes would leave less than the reserve."""
         disk = os.statvfs(self._incoming)
-        if disk.f_bavail * disk.f_frsize - needed < self._min_free_bytes:
-            raise _disk_full()
+        kept_free = watermark(disk.f_blocks * disk.f_frsize, self._min_free_bytes)
+        if disk.f_bavail * disk.f_frsize - needed < kept_free:
+            raise no_room()
 
     def keep(self, source: Path, sha256: str, size_bytes: int) -> None:
         """Moves a whole, synced file to its place."""
@@ -204,12 +207,8 @@ class LocalIncoming:
                     os.fsync(self._fd)
             except OSError as error:
                 if error.errno in _DISK_FULL:
-                    raise _disk_full() from error
+                    raise no_room() from error
                 raise
-
-
-def _disk_full() -> Unavailable:
-    return Unavailable("the disk is full; free space, or ask the administrator to", retry_after=60)
 
 
 def _sync_directory(directory: Path) -> None:

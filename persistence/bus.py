@@ -25,6 +25,7 @@ SEND_EVERY: Final = 0.03
 MAX_NOTICE: Final = 7_900
 MAX_PENDING: Final = 20_000
 _LONGEST_PAUSE: Final = 5.0
+_json: Final = json.JSONEncoder(separators=(",", ":"))
 
 _KINDS: Final[dict[str, type[Event]]] = {"m": MetricsAppended, "l": LogsAppended, "r": RunChanged}
 _LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
@@ -64,7 +65,7 @@ class _Pending:
         parts: list[str] = []
         size = len(origin) + 32
         for key, seq in self._events.items():
-            part = json.dumps([*key, seq], separators=(",", ":"))
+            part = _json.encode((*key, seq))
             size += len(part) + 1
             if size > MAX_NOTICE:
                 break

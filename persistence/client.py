@@ -118,8 +118,10 @@ class BoundedPool(_PoolBase):
             **connect,
         )
         self._wait = wait
+        self.waiting = 0
 
     async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109 - asyncpg's signature
+        self.waiting += 1
         try:
             return await super()._acquire(  # type: ignore[misc]  # the stubs leave it out
                 self._wait if timeout is None else timeout
@@ -128,6 +130,8 @@ class BoundedPool(_PoolBase):
             if self.get_size() >= self.get_max_size() and self.get_idle_size() == 0:
                 raise Overloaded("every connection to the database is busy", retry_after=1) from error
             raise Unavailable("the database cannot be reached just now", retry_after=1) from error
+        finally:
+            self.waiting -= 1
 
 
 class _TransactionContext(TransactionContextPooled):

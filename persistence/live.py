@@ -17,12 +17,13 @@ MOST_NOTED = 10_000
 
 
 class _Flag:
-    """A reader's wake-up flag."""
+    """A wake-up flag."""
 
     def __init__(self, kinds: tuple[type[Event], ...]) -> None:
         self._kinds = kinds
         self._raised = asyncio.Event()
         self.ending = False
+        self.readers = 1
 
     def notice(self, event: Event | None) -> None:
         if event is None or not self._kinds or isinstance(event, self._kinds):
@@ -82,7 +83,7 @@ class Hub:
     @property
     def watching(self) -> int:
         """How many readers there are."""
-        return sum(map(len, self._watching.values())) + len(self._watching_all)
+        return sum(flag.readers for flags in self._watching.values() for flag in flags) + len(self._watching_all)
 
     async def __aenter__(self) -> Hub:
         self._unlisten = self._bus.listen(self._receive)

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
+
+from asyncpg import Record
 
 from domain import ids
 from domain.access import Scope
-from domain.errors import Conflict, DomainError, NotFound
+from domain.errors import Conflict, DomainError, NotFound, Unavailable
 from domain.runs import ENDED, RunStatus
 from domain.runs.entity import refusal_of_archived, refusal_of_ended
 from persistence.database import Connection
@@ -26,7 +29,13 @@ _LOCK = """
     FROM run_heads h JOIN runs r ON r.id = h.run_id
     WHERE (h.run_id, r.workspace_id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[])) AND r.purged_at IS NULL
     ORDER BY h.run_id
-    FOR UPDATE OF h FOR NO KEY UPDATE OF r
+    FOR UPDATE OF h {skip} FOR NO KEY UPDATE OF r {skip}
+"""
+_LOCK_WAITING = _LOCK.format(skip="")
+_LOCK_FREE = _LOCK.format(skip="SKIP LOCKED")
+_EXISTING = """
+    SELECT r.id, r.workspace_id FROM runs r
+    WHERE (r.id, r.workspace_id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[])) AND r.purged_at IS NULL
 """
 # $1: the runs that were written to, $2: the time of it.
 TOUCH = """
@@ -36,6 +45,10 @@ TOUCH = """
         last_activity_at = GREATEST(last_activity_at, $2)
     WHERE id = ANY($1::uuid[])
 """
+
+
+class RunIsBusy(Unavailable):
+    """Somebody else has the run locked just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +84,7 @@ async def open_all_for_write(
 
     A refused run is left as it is. `now` is the time of the write, in UTC.
     """
-    opened = await lock_all_for_write(tx, runs, now)
+    opened = cast("dict[tuple[str, str], RunWrite | NotFound | Conflict]", await lock_all_for_write(tx, runs, now))
     touched = {ids.to_uuid(run.run_id) for run in opened.values() if isinstance(run, RunWrite)}
     if touched:
         await tx.execute(TOUCH, list(touched), now)
@@ -79,18 +92,25 @@ async def open_all_for_write(
 
 
 async def lock_all_for_write(
-    tx: Connection, runs: Sequence[tuple[Scope, str]], now: datetime
-) -> dict[tuple[str, str], RunWrite | NotFound | Conflict]:
-    """Opens several runs as `open_all_for_write` does, but leaves it to the caller to TOUCH those that it writes to."""
+    tx: Connection, runs: Sequence[tuple[Scope, str]], now: datetime, *, wait: bool = True
+) -> dict[tuple[str, str], RunWrite | NotFound | Conflict | RunIsBusy]:
+    """Opens several runs as `open_all_for_write` does, but leaves it to the caller to TOUCH those that it writes to.
+
+    Unless it may `wait`, a run that somebody else has locked is answered with RunIsBusy.
+    """
     wanted = {(scope.workspace_id, run_id): ids.to_uuid(run_id) for scope, run_id in runs}
-    workspaces = [ids.to_uuid(workspace_id) for workspace_id, _ in wanted]
-    rows = {
-        (row["workspace_id"].bytes, row["id"].bytes): row
-        for row in await tx.fetch(_LOCK, list(wanted.values()), workspaces)
-    }
-    opened: dict[tuple[str, str], RunWrite | NotFound | Conflict] = {}
+    place = list(wanted.values()), [ids.to_uuid(workspace_id) for workspace_id, _ in wanted]
+    rows = {_place(row): row for row in await tx.fetch(_LOCK_WAITING if wait else _LOCK_FREE, *place)}
+    # What was not locked exists all the same when somebody else had it.
+    existing = (
+        {_place(row) for row in await tx.fetch(_EXISTING, *place)} if not wait and len(rows) < len(wanted) else ()
+    )
+    opened: dict[tuple[str, str], RunWrite | NotFound | Conflict | RunIsBusy] = {}
     for (workspace_id, run_id), uuid in wanted.items():
         row = rows.get((ids.to_uuid(workspace_id).bytes, uuid.bytes))
+        if row is None and (ids.to_uuid(workspace_id).bytes, uuid.bytes) in existing:
+            opened[workspace_id, run_id] = RunIsBusy("the run is being changed just now; try again", retry_after=1)
+            continue
         if row is None:
             opened[workspace_id, run_id] = NotFound("there is no such run", field="run_id")
             continue
@@ -111,3 +131,7 @@ async def lock_all_for_write(
                 row["last_step"],
             )
     return opened
+
+
+def _place(row: Record) -> tuple[bytes, bytes]:
+    return row["workspace_id"].bytes, row["id"].bytes

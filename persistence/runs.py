@@ -25,7 +25,8 @@ from domain.runs.values import as_json
 from persistence import idempotency
 from persistence.database import Connection, Database
 from persistence.experiments import PostgresExperiments, ensure_experiment
-from persistence.run_lists import RUN_COLUMNS, FoundPage, cursor_key, fetch_marks, fetch_pages, fetch_standing
+from persistence.run_lists import FoundPage, fetch_marks, fetch_pages, fetch_standing
+from persistence.run_query import RUN_COLUMNS, cursor_key
 
 _ONE: Final = f"""
     SELECT {RUN_COLUMNS} FROM runs r
@@ -69,7 +70,7 @@ _PURGED_PARTS: Final = (
 
 def read_run(row: asyncpg.Record, at: Moment) -> Run:
     """A run from a row of RUN_COLUMNS."""
-    params = [Param(key, json.loads(value), text) for key, value, text in json.loads(row["params"] or "[]")]
+    params = [Param(key, value, text) for key, value, text in json.loads(row["params"] or "[]")]
     tags = [Tag(key, value) for key, value in json.loads(row["tags"] or "[]")]
     return Run(
         id=ids.from_uuid("run", row["id"]),
@@ -117,6 +118,7 @@ class PostgresRuns:
     async def _insert(self, tx: Connection, scope: Scope, new: NewRun) -> None:
         experiment_id = await self._experiment(tx, scope, new)
         await _check_parent(tx, scope, new.parent_id)
+        model_type, config = await _described(tx, scope, new)
         run = ids.to_uuid(new.id)
         await tx.execute(
             _INSERT,
@@ -127,8 +129,8 @@ class PostgresRuns:
             None if new.parent_id is None else ids.to_uuid(new.parent_id),
             new.name,
             new.status.value,
-            new.model_type,
-            as_json(new.config),
+            model_type,
+            config,
             new.notes,
             new.created_at,
             new.created_at if new.status is RunStatus.RUNNING else None,
@@ -263,6 +265,21 @@ async def _all_locked(tx: Connection, scope: Scope, run_ids: Sequence[str], at: 
 
 def _refusal_of_living() -> Conflict:
     return Conflict("the run is not archived; delete it first", field="id")
+
+
+async def _described(tx: Connection, scope: Scope, new: NewRun) -> tuple[str | None, str]:
+    """The model type and the configuration, as JSON: what was given, and what was not as another run has it."""
+    config = None if new.config is None else as_json(new.config)
+    if new.config_from is None:
+        return new.model_type, config or "{}"
+    row = await tx.fetchrow(
+        "SELECT model_type, config FROM runs WHERE workspace_id = $1 AND id = $2 AND purged_at IS NULL",
+        ids.to_uuid(scope.workspace_id),
+        ids.to_uuid(new.config_from),
+    )
+    if row is None:
+        raise NotFound("there is no such run", field="config_from")
+    return new.model_type or row["model_type"], config or row["config"]
 
 
 async def _check_parent(tx: Connection, scope: Scope, parent_id: str | None) -> None:

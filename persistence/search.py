@@ -22,6 +22,7 @@ from domain.search import (
     Expression,
     Id,
     IsNull,
+    KeyedKind,
     KeyTarget,
     Match,
     Membership,
@@ -45,14 +46,21 @@ _TYPES: Final[Mapping[type, str]] = {
 }
 
 
+Leaf = Comparison | Membership | Match | IsNull
+
+
 @dataclass(frozen=True, slots=True)
 class KeyedColumns:
-    """The rows under a prefix: `table` aliased x, `owner` ties x to the listed row, `text` and `number` are columns."""
+    """The rows under a prefix: `table` aliased x, `owner` ties x to the listed row, `text` and `number` are columns.
+
+    `indexed`: so many first characters of `text` are in an index, in the order of code points.
+    """
 
     table: str
     owner: str
     text: str | None = None
     number: str | None = None
+    indexed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,31 +82,42 @@ def compile(  # noqa: A001 - the word for it; the builtin is not used here
     return compiler.write(expression), compiler.arguments
 
 
-def bounds(expression: Expression | None, target: KeyTarget) -> tuple[list[Comparison], Expression | None]:
-    """The comparisons `< <= > >=` of a key that all that is found must meet, and what is left of the filter."""
+def bounds(expression: Expression | None, target: KeyTarget) -> tuple[list[Leaf], Expression | None]:
+    """The terms about a key that all that is found must meet and only rows of it can meet, and the filter's rest.
+
+    Where a key holds numbers these are `< <= > >=`, which NaN does not meet; else all but `is null`.
+    """
     terms = expression.terms if isinstance(expression, And) else () if expression is None else (expression,)
-    own = [
-        term
-        for term in terms
-        if isinstance(term, Comparison)
-        and term.target == target
-        and term.operator in _ORDERED
-        and isinstance(term.value, float)
-    ]
+    own = [term for term in terms if isinstance(term, Leaf) and term.target == target and _bounds(term, target)]
     rest = tuple(term for term in terms if term not in own)
     return own, And(rest) if len(rest) > 1 else rest[0] if rest else None
 
 
-def compile_bounds(terms: Sequence[Comparison], column: str, first_parameter: int) -> tuple[str, list[object]]:
-    """The condition of `bounds` on a column that holds the key's number, and its arguments."""
+def _bounds(term: Leaf, target: KeyTarget) -> bool:
+    if target.kind is KeyedKind.NUMBERS:
+        return isinstance(term, Comparison) and term.operator in _ORDERED
+    return not isinstance(term, IsNull) or term.negated
+
+
+def compile_bounds(
+    terms: Sequence[Leaf], source: KeyedColumns, row: str, first_parameter: int
+) -> tuple[str, list[object]]:
+    """The condition of `bounds` on a row of the key itself, and its arguments."""
     compiler = _Compiler(Columns({}), first_parameter)
-    return " AND ".join(["TRUE", *(compiler.condition(term, column) for term in terms)]), compiler.arguments
+    met = (compiler.of_row(term, source, row) for term in terms if not isinstance(term, IsNull))
+    return " AND ".join(["TRUE", *met]), compiler.arguments
 
 
-async def fetch(connection: Connection, sql: str, arguments: Sequence[object]) -> list[asyncpg.Record]:
-    """Runs a statement with a compiled condition. Raises BadUserInput when PostgreSQL refuses a pattern."""
+async def fetch(
+    connection: Connection, sql: str, arguments: Sequence[object], *, planned: bool = False
+) -> list[asyncpg.Record]:
+    """Runs a statement with a compiled condition, `planned` for these arguments or for any.
+
+    Raises BadUserInput when PostgreSQL refuses a pattern.
+    """
+    run = connection.fetch_planned if planned else connection.fetch
     try:
-        return await connection.fetch(sql, *arguments)
+        return await run(sql, *arguments)
     except asyncpg.InvalidRegularExpressionError as error:
         raise BadUserInput("a pattern of 'matches' is too complex", field="filter") from error
 
@@ -124,7 +143,7 @@ class _Compiler:
             case Comparison() | Membership() | Match() | IsNull():
                 return self.leaf(expression)
 
-    def leaf(self, term: Comparison | Membership | Match | IsNull) -> str:
+    def leaf(self, term: Leaf) -> str:
         target = term.target
         if isinstance(target, KeyTarget):
             return self.keyed(term, target)
@@ -139,15 +158,25 @@ class _Compiler:
             return self.columns.ids[target.name]
         return self.columns.attributes[target.name]
 
-    def keyed(self, term: Comparison | Membership | Match | IsNull, target: KeyTarget) -> str:
+    def keyed(self, term: Leaf, target: KeyTarget) -> str:
         source = self.columns.keyed[target.prefix]
         key = self.parameter(target.key, "text")
         rows = f"SELECT 1 FROM {source.table} x WHERE {source.owner} AND x.key = {key}"  # noqa: S608 - our own SQL
         if isinstance(term, IsNull):
             return f"({'' if term.negated else 'NOT '}EXISTS ({rows}))"
+        return f"(EXISTS ({rows} AND {self.of_row(term, source, 'x')}))"
+
+    def of_row(self, term: Comparison | Membership | Match, source: KeyedColumns, row: str) -> str:
+        """What a row of the term's key must meet."""
         sample = term.values[0] if isinstance(term, Membership) else "" if isinstance(term, Match) else term.value
-        column = source.number if isinstance(sample, float) else source.text
-        return f"(EXISTS ({rows} AND {self.condition(_as_texts(term), f'x.{column}')}))"
+        if isinstance(sample, float):
+            return self.condition(term, f"{row}.{source.number}")
+        term, column = _as_texts(term), f"{row}.{source.text}"
+        if source.indexed is None or (start := _cut(term, source.indexed)) is None:
+            return self.condition(term, column)
+        found = self.condition(start, f'left({column}, {source.indexed}) COLLATE "C"')
+        shorter = _cut(term, source.indexed - 1) == term
+        return found if shorter else f"{found} AND {self.condition(term, column)}"
 
     def condition(self, term: Comparison | Membership | Match, column: str) -> str:
         match term:
@@ -184,3 +213,13 @@ def _as_texts(term: Comparison | Membership | Match) -> Comparison | Membership 
         case Membership(target, values, negated) if isinstance(values[0], bool):
             return Membership(target, tuple(str(value).lower() for value in values), negated)
     return term
+
+
+def _cut(term: Comparison | Membership | Match, most: int) -> Comparison | Membership | None:
+    """The term that the first characters of a text meet whenever the text equals what is asked for; None for others."""
+    match term:
+        case Comparison(target, Operator.EQ, str(value)):
+            return Comparison(target, Operator.EQ, value[:most])
+        case Membership(target, values, False):
+            return Membership(target, tuple(str(value)[:most] for value in values), negated=False)
+    return None

@@ -20,6 +20,7 @@ from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
 from domain.models import Models
 from domain.runs import Runs
+from domain.stats import Stats
 from domain.system import System
 from resolvers.loaders import Loaders
 
@@ -37,6 +38,7 @@ class Services:
     models: Models
     endpoints: Endpoints
     system: System
+    stats: Stats
     version: str
     features: tuple[str, ...] = ()
 

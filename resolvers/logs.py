@@ -36,9 +36,11 @@ async def logs_append(context: Context, run_id: str, batch: str | None, draft: L
     return await context.services.logs.append(context.require_scope(), run_id, draft, batch=batch)
 
 
-async def run_logs(context: Context, run_id: str, *, after: str | None) -> AsyncGenerator[LogDelta, None]:
+async def run_logs(
+    context: Context, run_id: str, *, after: str | None, tail: int | None
+) -> AsyncGenerator[LogDelta, None]:
     """New lines of a run until it ends or the reader leaves."""
-    stream = await context.services.logs.follow(context.require_scope(), run_id, after=after)
+    stream = await context.services.logs.follow(context.require_scope(), run_id, after=after, tail=tail)
     async with aclosing(stream):
         async for delta in stream:
             yield delta

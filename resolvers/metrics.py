@@ -21,6 +21,7 @@ from domain.metrics import (
     MetricKey,
     MetricSeries,
     MetricsLogged,
+    MetricStream,
     MetricSummary,
     SeriesRequest,
     SummariesRequest,
@@ -123,12 +124,12 @@ async def runs_series(context: Context, wanted: ComparisonRequest) -> list[RunSe
 
 
 async def run_metrics(
-    context: Context, run_id: str, *, keys: Sequence[str] | None, after: str | None, points: int
+    context: Context, run_id: str, *, keys: Sequence[str] | None, after: str | None, points: int, stream: MetricStream
 ) -> AsyncGenerator[MetricDelta, None]:
     """New points of a run until it ends or the reader leaves."""
-    stream = await context.services.metrics.follow(
-        context.require_scope(), run_id, keys=keys, after=after, points=points
+    deltas = await context.services.metrics.follow(
+        context.require_scope(), run_id, keys=keys, after=after, points=points, stream=stream
     )
-    async with aclosing(stream):
-        async for delta in stream:
+    async with aclosing(deltas):
+        async for delta in deltas:
             yield delta

@@ -15,7 +15,7 @@ from strawberry.dataloader import DataLoader
 from domain import ids
 from domain.errors import NotFound
 from domain.logs import LogLevel, LogsRequest
-from domain.metrics import KeysRequest, SeriesAxis, SeriesRequest, SummariesRequest
+from domain.metrics import KeysRequest, MetricStream, SeriesAxis, SeriesRequest, SummariesRequest
 from domain.paging import Page, PageRequest
 from domain.runs import Run, RunChange, RunOrder, RunsRequest
 from resolvers.batching import by_key, by_parent
@@ -179,9 +179,10 @@ def metrics(
     info: strawberry.Info[Context, None],
     keys: list[str] | None = None,
     first: int = 200,
+    stream: MetricStream = MetricStream.METRICS,
 ) -> Awaitable[Any]:
     """Summaries of its metrics."""
-    return info.context.loaders.metrics.summaries.load((parent.id, SummariesRequest.of(keys, first)))
+    return info.context.loaders.metrics.summaries.load((parent.id, SummariesRequest.of(keys, first, stream)))
 
 
 def metric_keys(
@@ -189,9 +190,10 @@ def metric_keys(
     info: strawberry.Info[Context, None],
     first: int | None = 200,
     after: str | None = None,
+    stream: MetricStream = MetricStream.METRICS,
 ) -> Awaitable[Any]:
     """A page of its metric keys."""
-    return info.context.loaders.metrics.keys.load((parent.id, KeysRequest.of(first, after)))
+    return info.context.loaders.metrics.keys.load((parent.id, KeysRequest.of(first, after, stream)))
 
 
 def series(
@@ -203,21 +205,26 @@ def series(
     axis: SeriesAxis,
     start: float | None,
     end: float | None,
+    stream: MetricStream,
 ) -> Awaitable[Any]:
     """Its metrics as columns."""
-    wanted = SeriesRequest.of(keys, points, axis, start, end)
+    wanted = SeriesRequest.of(keys, points, axis, start=start, end=end, stream=stream)
     return info.context.loaders.metrics.series.load((run_of.id, wanted))
 
 
 def logs(
     parent: strawberry.Parent[Run],
     info: strawberry.Info[Context, None],
-    first: int | None = 200,
+    *,
+    first: int | None = None,
     after: str | None = None,
+    last: int | None = None,
+    before: str | None = None,
     level: LogLevel | None = None,
 ) -> Awaitable[Any]:
     """A page of its log."""
-    return info.context.loaders.logs.lines.load((parent.id, LogsRequest.of(first, after, level)))
+    wanted = LogsRequest.of(first, after, level, last=last, before=before)
+    return info.context.loaders.logs.lines.load((parent.id, wanted))
 
 
 def model_versions(

@@ -1,4 +1,4 @@
-"""The machine's load: from root fields to the use-case."""
+"""The machine's load and the figures of the instance: from root fields to the use-cases."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from domain.stats import ServerStats
 from domain.system import SystemMetrics
 
 if TYPE_CHECKING:
@@ -23,3 +24,8 @@ async def system_metrics(context: Context, interval_seconds: float) -> AsyncGene
     async with aclosing(stream):
         async for metrics in stream:
             yield metrics
+
+
+async def stats(context: Context) -> ServerStats:
+    """How much there is, and how the work goes."""
+    return await context.services.stats.read(context.require_scope())

@@ -7,6 +7,7 @@ onto the built schema here. A test holds the printed schema against that file, s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,26 @@ from schema.identity import IdentityMutation, IdentityQuery
 from schema.logs import LogMutation, LogSubscription
 from schema.metrics import MetricMutation, MetricQuery, MetricSubscription
 from schema.models import ModelMutation, ModelQuery
-from schema.runs import RunMutation, RunQuery, RunSubscription
+from schema.run_changes import RunMutation
+from schema.runs import RunQuery, RunSubscription
 from schema.scalars import SCALARS
 from schema.server import ServerQuery
+from schema.stats import StatsQuery
 from schema.system import SystemQuery, SystemSubscription
 
 CONTRACT = Path(__file__).with_name("schema.graphql")
 
-QUERIES = (ServerQuery, IdentityQuery, ExperimentQuery, RunQuery, MetricQuery, ModelQuery, EndpointQuery, SystemQuery)
+QUERIES = (
+    ServerQuery,
+    IdentityQuery,
+    ExperimentQuery,
+    RunQuery,
+    MetricQuery,
+    ModelQuery,
+    EndpointQuery,
+    SystemQuery,
+    StatsQuery,
+)
 MUTATIONS = (
     IdentityMutation,
     ExperimentMutation,
@@ -68,8 +81,14 @@ def build(
         execution_context_class=execution_context_class,
     )
     omit_null_defaults(schema._schema)
-    describe(schema._schema, build_schema(CONTRACT.read_text()))
+    describe(schema._schema, _written())
     return schema
+
+
+@cache
+def _written() -> GraphQLSchema:
+    """The contract, read once per process. That it is valid is for the tests to check, not for every start."""
+    return build_schema(CONTRACT.read_text(), assume_valid_sdl=True)
 
 
 def omit_null_defaults(schema: GraphQLSchema) -> None:

@@ -27,6 +27,7 @@ class LogLine:
     level: LogLevel
     timestamp: datetime
     message: str
+    replaces: BigInt | None
 
 
 # Not Connection[LogLine], which would be named LogLineConnection.
@@ -74,8 +75,10 @@ async def _append(
     return await resolve.logs_append(info.context, given.run_id, given.batch_id, draft)
 
 
-def _follow(info: strawberry.Info[Context, None], run_id: strawberry.ID, after: str | None = None) -> Any:
-    return resolve.run_logs(info.context, run_id, after=after)
+def _follow(
+    info: strawberry.Info[Context, None], run_id: strawberry.ID, after: str | None = None, tail: int | None = None
+) -> Any:
+    return resolve.run_logs(info.context, run_id, after=after, tail=tail)
 
 
 @strawberry.type

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
-from domain.metrics import ComparisonRequest, SeriesAxis
+from domain.metrics import ComparisonRequest, MetricStream, SeriesAxis
 from domain.runs import RunStatus
 from resolvers import metrics as resolve
 from schema.paging import Connection
@@ -17,6 +17,7 @@ from schema.scalars import BigInt, FloatSeries, FloatValue, IntSeries
 if TYPE_CHECKING:
     from resolvers.context import Context
 
+strawberry.enum(MetricStream)
 strawberry.enum(SeriesAxis)
 strawberry.enum(RunStatus)
 
@@ -126,8 +127,10 @@ def _follow(
     keys: list[str] | None = None,
     after: str | None = None,
     points: int = 1000,
+    *,
+    stream: MetricStream = MetricStream.METRICS,
 ) -> Any:
-    return resolve.run_metrics(info.context, run_id, keys=keys, after=after, points=points)
+    return resolve.run_metrics(info.context, run_id, keys=keys, after=after, points=points, stream=stream)
 
 
 @strawberry.type

@@ -15,7 +15,8 @@ from resolvers import models as resolve
 from resolvers.runs import Deleted as DeletedId
 from schema.node import Node
 from schema.paging import Connection
-from schema.runs import Deleted, Tag, TagInput
+from schema.run_changes import TagInput
+from schema.runs import Deleted, Tag
 from schema.scalars import JSON, BigInt
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ It opens nothing and owns no background work: whoever serves it has started what
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import strawberry
 from starlette.requests import Request
@@ -18,11 +18,15 @@ from starlette.websockets import WebSocket
 
 from domain import access
 from domain.endpoints import EndpointOperator
+from domain.storage import UNLIMITED, Storage
 from resolvers.context import Context, Services
 from server.edge.connections import LiveConnections
 from server.edge.cookies import Cookies
 from server.edge.identity import client_of, request_id_of
+from server.edge.rates import Rates
 from server.edge.stack import Dispatcher, edge
+from server.figures import RequestFigures, SubscriptionFigures
+from server.graphql.documents import Documents
 from server.graphql.extensions import OnePassExecutor, extensions
 from server.graphql.view import ContextFactory, GraphQLView, Page
 from server.rest import documentation
@@ -37,14 +41,22 @@ class Composed:
     """What the composition root hands to the application.
 
     `ready` raises Unavailable while the server cannot do its work. `routes` are the REST routes of the nouns,
-    `sockets` their WebSocket routes. `operator` runs the endpoints, in the process that owns their replicas.
+    `sockets` their WebSocket routes. `operator` runs the endpoints, in the process that owns their replicas. `storage`
+    tells whether there is room to write.
     """
 
     services: Services
     ready: Callable[[], Awaitable[None]]
     routes: Sequence[Route] = ()
     sockets: Sequence[WebSocketRoute] = ()
+    requests: RequestFigures = field(default_factory=RequestFigures)
+    """Counts what is answered."""
+
+    subscriptions: SubscriptionFigures = field(default_factory=SubscriptionFigures)
+    """Counts what is shared among subscriptions."""
+
     operator: EndpointOperator | None = None
+    storage: Storage = UNLIMITED
 
 
 def context_factory(services: Services, cookies: Cookies) -> ContextFactory:
@@ -62,11 +74,11 @@ def context_factory(services: Services, cookies: Cookies) -> ContextFactory:
     return make
 
 
-def graphql_schema(settings: Settings) -> strawberry.Schema:
-    """The served schema with the limits of `settings`."""
+def graphql_schema(settings: Settings, rates: Rates, documents: Documents) -> strawberry.Schema:
+    """The served schema with the limits of `settings`, and of the process."""
     from schema.build import build
 
-    return build(extensions(settings.limits), OnePassExecutor)
+    return build(extensions(settings.limits, rates, documents), OnePassExecutor)
 
 
 def create_app(
@@ -80,15 +92,20 @@ def create_app(
     """The application. `pages` are the routes of the browser's pages, `page` what a browser gets at `/graphql`."""
     services = composed.services
     cookies = Cookies(secure=(settings.server.public_url or "").startswith("https://"))
+    rates = Rates(settings.rates, workers=settings.server.workers)
+    documents = Documents(settings.limits)
     view = GraphQLView(
-        graphql_schema(settings),
+        graphql_schema(settings, rates, documents),
         make_context=context_factory(services, cookies),
         authenticator=services.identity,
         connections=connections,
         limits=settings.limits,
+        rates=rates,
+        documents=documents,
         page=page,
+        figures=composed.subscriptions,
     )
-    rest = [*health_routes(services.version, composed.ready, connections), *composed.routes]
+    rest = [*health_routes(services.version, composed.ready, composed.storage, connections), *composed.routes]
     rest.append(documentation.route([route.operation for route in rest]))
     routes: list[BaseRoute] = [
         StarletteRoute("/graphql", view),
@@ -98,4 +115,4 @@ def create_app(
         *pages,
     ]
     dispatcher = Dispatcher(routes, services=services, settings=settings, connections=connections, cookies=cookies)
-    return edge(dispatcher, settings, services.identity, cookies)
+    return edge(dispatcher, settings, services.identity, cookies, composed.requests, rates=rates)

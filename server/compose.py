@@ -21,11 +21,13 @@ from domain.clock import SystemClock
 from domain.endpoints import EndpointOperator, EndpointRunner, Endpoints, Predictor
 from domain.errors import Unavailable
 from domain.experiments import Experiments
-from domain.logs import Logs
+from domain.logs import LogBounds, Logs
 from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
 from domain.models import BlobCollector, Models
 from domain.runs import PurgeSweeper, Runs
+from domain.stats import Stats
+from domain.storage import Storage
 from domain.system import System
 from persistence import migrate
 from persistence.blobs import LocalBlobs
@@ -40,11 +42,15 @@ from persistence.logs import PostgresLogs
 from persistence.metrics import PostgresMetrics, QueueBounds
 from persistence.metrics.sealer import Sealer, SealRules
 from persistence.models import PostgresModels
+from persistence.reclaim import Reclaimer
 from persistence.runs import PostgresRuns
+from persistence.space import DiskGauge
+from persistence.stats import SEALER, PostgresStats
 from resolvers.context import Services
 from server.app import Composed
 from server.control import LocalControl
 from server.edge.connections import LiveConnections
+from server.figures import OwnFigures, RequestFigures, SubscriptionFigures
 from server.host import LocalHost
 from server.rest.routes import ROUTES, SOCKETS
 from server.security.opening import identity_opened
@@ -98,6 +104,13 @@ async def compose(
             metric_rows = PostgresMetrics(
                 database, QueueBounds(settings.metrics.queue_batches, settings.metrics.queue_points)
             )
+            bundled = data / "postgres" if settings.database.url is None else None
+            storage = Storage(
+                DiskGauge(database, files=data / BLOBS, postgres=bundled),
+                min_free=settings.storage.min_free_bytes,
+                processes=settings.server.workers,
+            )
+            await storage.measure()
             operator: EndpointOperator | None = None
             runner: EndpointRunner
             if isinstance(control, LocalControl):
@@ -113,17 +126,30 @@ async def compose(
                 hub=hub,
                 clock=clock,
                 stalled_after=timedelta(seconds=settings.metrics.stalled_after_seconds),
+                storage=storage,
             )
-            metrics = Metrics(store=metric_rows, clock=clock, bus=bus, hub=hub)
+            metrics = Metrics(store=metric_rows, clock=clock, bus=bus, hub=hub, storage=storage)
+            rules = SealRules(
+                live_after=timedelta(seconds=settings.metrics.seal_after_seconds),
+                ended_after=timedelta(seconds=settings.metrics.seal_ended_after_seconds),
+                every=timedelta(seconds=settings.metrics.seal_every_seconds),
+                beyond=settings.metrics.seal_beyond_points,
+            )
             services = Services(
                 identity=identity,
-                experiments=Experiments(experiments=experiment_rows, clock=clock),
+                experiments=Experiments(experiments=experiment_rows, clock=clock, storage=storage),
                 runs=runs,
                 metrics=metrics,
                 run_stream=RunStream(runs=runs, metrics=metrics, hub=hub),
-                logs=Logs(store=PostgresLogs(database), clock=clock, bus=bus, hub=hub),
+                logs=Logs(
+                    store=PostgresLogs(database, log_bounds(settings)), clock=clock, bus=bus, hub=hub, storage=storage
+                ),
                 models=Models(
-                    models=model_rows, blobs=blobs, clock=clock, upload_limit=settings.storage.max_upload_bytes
+                    models=model_rows,
+                    blobs=blobs,
+                    clock=clock,
+                    upload_limit=settings.storage.max_upload_bytes,
+                    storage=storage,
                 ),
                 endpoints=Endpoints(
                     endpoints=endpoint_rows,
@@ -141,26 +167,45 @@ async def compose(
                     ),
                     clock=clock,
                 ),
+                stats=Stats(
+                    store=PostgresStats(database, rules), processes=control.figures, clock=clock, version=version
+                ),
                 version=version,
                 features=("live", "registry", "serving"),
             )
+            requests = RequestFigures()
+            subscriptions = SubscriptionFigures()
+            own = OwnFigures(
+                requests=requests,
+                ingest=lambda: metric_rows.writer.figures,
+                live=metrics.figures,
+                pool=database.figures,
+                connections=connections,
+                readers=hub,
+                storage=storage,
+                subscriptions=subscriptions,
+            )
+            control.observe(own)
+            supervisor.keep("disk space", storage.watch)
             supervisor.keep("metrics: write", metric_rows.writer.run)
             supervisor.keep("bus: receive", bus.receive)
             supervisor.keep("bus: send", bus.send)
             supervisor.keep("live: beat", hub.beat)
             supervisor.keep("sessions", partial(connections.watch, identity.ended))
             if operator is not None:  # what one process of a server does for all of them
-                collector = BlobCollector(models=model_rows, blobs=blobs, grace=COLLECT_GRACE, every=COLLECT_EVERY)
+                collector = BlobCollector(
+                    models=model_rows, blobs=blobs, grace=COLLECT_GRACE, every=COLLECT_EVERY, storage=storage
+                )
                 sealer = Sealer(
                     database=database,
-                    lease=Lease(dsn, SEALING, name="axonml-sealer"),
+                    lease=Lease(dsn, SEALING, name=SEALER + operator.host),
                     clock=clock,
-                    rules=SealRules(
-                        live_after=timedelta(seconds=settings.metrics.seal_after_seconds),
-                        ended_after=timedelta(seconds=settings.metrics.seal_ended_after_seconds),
-                        every=timedelta(seconds=settings.metrics.seal_every_seconds),
-                    ),
+                    rules=rules,
+                    storage=storage,
                 )
+                own.sealing = sealer.figures
+                if bundled is not None:
+                    supervisor.keep("dead rows", Reclaimer(dsn, storage).run)
                 supervisor.keep("metrics: seal", sealer.run)
                 supervisor.keep("endpoints", operator.run)
                 supervisor.keep("file collector", collector.run)
@@ -170,8 +215,17 @@ async def compose(
                 ready=partial(_ready, database),
                 routes=ROUTES,
                 sockets=SOCKETS,
+                requests=requests,
+                subscriptions=subscriptions,
                 operator=operator,
+                storage=storage,
             )
+
+
+def log_bounds(settings: Settings) -> LogBounds:
+    """How much of each run's log is kept."""
+    given = settings.metrics
+    return LogBounds(given.run_log_lines, given.run_log_bytes, given.run_log_line_characters)
 
 
 def pool_size(settings: Settings) -> int:

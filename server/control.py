@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import datetime
 
 from domain.control import BackgroundTask, DatabaseKind, HostStatus
+from domain.figures import ProcessFigures
 from domain.serving import ServingBackend
 from server.supervision import Supervisor
 
@@ -27,6 +29,7 @@ class LocalControl:
         self._version = version
         self._started_at = started_at
         self._database = database
+        self._own: Callable[[], ProcessFigures] | None = None
 
     @property
     def serving(self) -> ServingBackend:
@@ -40,3 +43,11 @@ class LocalControl:
             for task in self._supervisor.status()
         )
         return HostStatus(os.getpid(), self._version, self._started_at, self._database, tasks)
+
+    def observe(self, own: Callable[[], ProcessFigures]) -> None:
+        """`HostControl`."""
+        self._own = own
+
+    async def figures(self) -> tuple[ProcessFigures, ...]:
+        """Those of this process."""
+        return () if self._own is None else (self._own(),)

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,7 +26,7 @@ from server.edge.connections import LiveConnections
 from server.logs import get_logger
 from server.settings import Settings
 from server.supervision import Supervisor
-from server.web_server import STREAMS_SECONDS, Server, bounded, web_server, wind_down
+from server.web_server import STREAMS_SECONDS, Server, bounded, keep_for_good, web_server, wind_down
 
 if TYPE_CHECKING:
     from server.app import Composed
@@ -154,8 +155,8 @@ class Host:
             from server.web.pages import routes as pages
 
             app = create_app(settings, composed, self._connections, pages=pages(), page=graphiql)
-            self._server = web_server(app, settings)
-            self._greet(bound)
+            self._server = web_server(app, settings, partial(self._greet, bound))
+            keep_for_good()
             await self._server.serve(sockets=[bound])
             if not self._stop.is_set():
                 raise StartupError("the web server ended by itself; the log has the reason")
@@ -179,17 +180,20 @@ class Host:
     async def _database(self, stack: AsyncExitStack, data: Path, supervisor: Supervisor) -> str:
         from persistence import migrate
         from persistence.database import DatabaseUnusable
-        from persistence.postgres import BundledPostgres, PostgresError
+        from persistence.postgres import BundledPostgres, PostgresError, Reserve
 
         grace = self._settings.server.shutdown_seconds
         try:
             if self._settings.database.url is not None:
                 dsn = self._settings.database.url.get_secret_value()
             else:
-                bundled = BundledPostgres(data / POSTGRES_DIRECTORY, start_limit=self._settings.database.start_seconds)
+                directory = data / POSTGRES_DIRECTORY
+                reserve = Reserve(directory / "reserve", self._settings.storage.reserve_bytes)
+                bundled = BundledPostgres(directory, start_limit=self._settings.database.start_seconds, reserve=reserve)
                 await stack.enter_async_context(bounded("PostgreSQL", grace + 15, bundled.stop))
                 dsn = await bundled.start()
                 supervisor.keep("postgresql", bundled.watch)
+                supervisor.keep("disk reserve", reserve.keep)
             await migrate.upgrade(dsn)
         except (PostgresError, DatabaseUnusable) as problem:
             raise StartupError(str(problem)) from None

@@ -1,21 +1,34 @@
-"""How HTTP is read off a connection: uvicorn's parser with a bound on the head of a request, in bytes and in time.
+"""How connections are read and written: uvicorn's protocols with bounds on what a client may hold up, and for how long.
 
-Everything behind the edge counts what it takes, but a head exists before there is a request to count for: without
-these bounds a single connection could fill the memory, and a few slow ones could hold every place.
+Everything behind the edge counts what it takes, but a head exists before there is a request to count for, and what a
+client does not read lies in a connection that no request may own any more: without these bounds a single connection
+could fill the memory, and a few slow ones could hold every place.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
-from server.edge.streams import ABORT
+from server.edge.streams import ABORT, ARRIVED
+from server.settings import LimitsSettings
 
 HEAD_BYTES: Final = 64 * 1024
-HEAD_SECONDS: Final = 30.0
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class BoundedConfig(uvicorn.Config):
+    """What uvicorn hands to each of its protocols, with our limits."""
+
+    def __init__(self, app: Any, limits: LimitsSettings, **options: Any) -> None:
+        super().__init__(app, http=BoundedHttp, ws=BoundedSocket, **options)
+        self.limits = limits
 
 
 class HeadTooLargeError(Exception):
@@ -23,11 +36,22 @@ class HeadTooLargeError(Exception):
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Closes a connection whose request line and headers exceed HEAD_BYTES, or take longer than HEAD_SECONDS."""
+    """Closes a connection whose request line and headers exceed HEAD_BYTES, or take longer than the limit."""
 
+    config: BoundedConfig
+    resumed = 0
     _reading_head = True
     _head_bytes = 0
     _late: asyncio.TimerHandle | None = None
+
+    @property
+    def held_up(self) -> bool:
+        """Whether nothing can be written until the client reads."""
+        return self.flow.write_paused or self.transport.is_closing()
+
+    def resume_writing(self) -> None:
+        self.resumed += 1
+        super().resume_writing()
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -65,7 +89,19 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._reading_head = False
         self._stop_waiting()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before and self.scope["method"] != "HEAD":
+            self.cycle.transport = cast("asyncio.Transport", HeadWithBody(self.transport, self.loop))
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.scope[ARRIVED] = True  # type: ignore[typeddict-unknown-key] # as above
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete:  # none is waiting; and who drips the rest of an answered body is not idle
+            self._await_head()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
@@ -74,7 +110,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         self._stop_waiting()
-        self._late = self.loop.call_later(HEAD_SECONDS, self._close_late)
+        self._late = self.loop.call_later(self.config.limits.receive_seconds, self._close_late)
 
     def _stop_waiting(self) -> None:
         if self._late is not None:
@@ -82,5 +118,75 @@ class BoundedHttp(HttpToolsProtocol):
             self._late = None
 
     def _close_late(self) -> None:
-        if self._reading_head and not self.transport.is_closing():
+        if not self.transport.is_closing():
             self.transport.close()
+
+
+class HeadWithBody:
+    """What an answer is written to: its head leaves together with the first of its body, in one call of the system.
+
+    A head that nothing follows at once leaves alone, before the event loop does anything else that was asked of it
+    later. An answer without a body is none for this.
+    """
+
+    __slots__ = ("_begun", "_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._begun = False
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun, self._head = True, data
+            self._loop.call_soon(self._flush)
+        elif self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+        else:
+            self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        head, self._head = self._head, b""
+        if head and not self._transport.is_closing():
+            self._transport.write(head)
+
+
+class BoundedSocket(WebSocketsSansIOProtocol):
+    """Keeps nothing for a client that sends and does not read: neither answers to its pings nor empty fragments."""
+
+    resumed = 0
+
+    @property
+    def held_up(self) -> bool:
+        """Whether nothing can be written until the client reads."""
+        return not self.writable.is_set() or self.transport.is_closing()
+
+    def resume_writing(self) -> None:
+        self.resumed += 1
+        super().resume_writing()
+
+    async def send(self, message: Any) -> None:
+        if not self.handshake_complete and self.transport.is_closing():
+            raise ClientDisconnected  # nothing was agreed with a client that has left: uvicorn would log what follows
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True  # it was refused, which uvicorn takes for a handshake that was forgotten
+
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # takes the pong, and lets it go
+
+    def handle_cont(self, event: Frame) -> None:
+        if event.data or event.fin:
+            super().handle_cont(event)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -24,6 +26,8 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from server.edge.buckets import parse_rate
 
 PREFIX: Final = "AXONML_"
 KIB: Final = 1024
@@ -77,8 +81,22 @@ def _level(value: object) -> object:
     return value
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ValueError("expected addresses or networks, such as 10.0.0.7 or 10.0.0.0/8") from None
+
+
+def _rate(text: str) -> str:
+    parse_rate(text)
+    return text
+
+
 TextList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 HomePath = Annotated[Path, BeforeValidator(_home)]
+NetworkList = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_split)]
+RateText = Annotated[str, AfterValidator(_rate)]
 
 
 class _Section(BaseModel):
@@ -116,6 +134,11 @@ class ServerSettings(_Section):
         (),
         description="Further names the server answers to, besides localhost, the bound address"
         " and that of `public_url`.",
+    )
+    trusted_proxies: NetworkList = Field(
+        (),
+        description="Addresses and networks of the proxies in front of the server, whose `X-Forwarded-For` is believed;"
+        " without them a proxy's own address counts as everybody's.",
     )
     cors_origins: TextList = Field(
         (), description="Origins whose pages may call the API with a token. Cookies are never shared."
@@ -253,7 +276,9 @@ class LimitsSettings(_Section):
     socket_message_bytes: int = Field(1 * MIB, ge=1 * KIB, description="Largest WebSocket message.")
     graphql_depth: int = Field(15, ge=1, description="Deepest nesting of a GraphQL operation.")
     graphql_aliases: int = Field(128, ge=1, description="Most aliases in a GraphQL operation, fragments expanded.")
-    graphql_tokens: int = Field(10_000, ge=10, description="Most tokens in a GraphQL document.")
+    graphql_tokens: int = Field(
+        4_000, ge=10, description="Most tokens in a GraphQL document; data belongs into its variables."
+    )
     graphql_directives: int = Field(50, ge=1, description="Most directives in a GraphQL operation, fragments expanded.")
     graphql_root_mutations: int = Field(10, ge=1, description="Most root fields of a mutation.")
     graphql_cost: int = Field(
@@ -269,6 +294,49 @@ class LimitsSettings(_Section):
     )
     socket_operations: int = Field(100, ge=1, description="Most operations running at once on one WebSocket.")
     connections: int = Field(2_000, ge=10, description="Most requests and sockets open at once; more are answered 503.")
+    receive_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="Within this time the head of a request must arrive, its body too or else by 1 KiB in each second,"
+        " and a WebSocket must answer a ping.",
+    )
+    send_seconds: float = Field(
+        30.0, gt=0, le=3600, description="A client that takes nothing of what it is sent for so long is cut off."
+    )
+
+
+class RatesSettings(_Section):
+    """How often somebody may ask; more is answered 429 with `Retry-After`.
+
+    `30/5m` means 30 at once, and 30 within 5 minutes in the long run (`s`, `m`, `h`); `off` sets no limit. An IPv6
+    address counts as its /64. With several `server.workers` each counts what it is asked, so that together they may
+    take more; `sign_in`, `refresh` and `refused` are divided among them instead.
+    """
+
+    requests: RateText = Field(
+        "10000/10s", description="Requests of one user or API key, and operations on its GraphQL sockets."
+    )
+    ingest: RateText = Field(
+        "200000/10s",
+        description="Batches of metrics, params, tags and logs, and predictions, over REST, of one user or API key;"
+        " they do not count as `requests`.",
+    )
+    graphql_cost: RateText = Field(
+        "5000000/25s",
+        description="Fields that the GraphQL operations of one user or API key are estimated to resolve, and twice the"
+        " characters of documents that were not seen before.",
+    )
+    visitors: RateText = Field(
+        "5000/10s", description="Requests without credentials, and handshakes of GraphQL sockets, of one address."
+    )
+    sign_in: RateText = Field("30/5m", description="Attempts to sign in, or to set the server up, of one address.")
+    refresh: RateText = Field("600/5m", description="Renewals of sessions, of one address.")
+    refused: RateText = Field(
+        "600/1m",
+        description="Credentials that turn out to be wrong, of one address. After that many only those are looked at"
+        " that were right a while ago.",
+    )
 
 
 class MetricsSettings(_Section):
@@ -286,13 +354,32 @@ class MetricsSettings(_Section):
     seal_after_seconds: float = Field(
         600.0,
         gt=0,
-        description="Batches of a live run are packed for fast reading at this age; a live reader"
-        " that is further behind is sent a drawing instead of every point.",
+        description="Batches of a live run are packed for fast reading at this age, once there are enough of them or of"
+        " points per key to make it worth while (those of small runs stay as they came until the run has ended); a live"
+        " reader that is further behind is sent a drawing instead of every point.",
+    )
+    seal_beyond_points: int = Field(
+        300_000,
+        ge=250_000,
+        description="With more points that are not packed yet, a live run is packed before that age, but for its newest"
+        " 200,000 points and those of the last minute.",
     )
     seal_ended_after_seconds: float = Field(
         60.0, gt=0, description="All batches of a run are packed when it has been ended for so long."
     )
     seal_every_seconds: float = Field(15.0, gt=0, description="Pause between two searches for batches to pack.")
+    run_log_lines: int = Field(
+        1_000_000, ge=20_000, description="Lines kept of one run's log; the oldest beyond them are removed."
+    )
+    run_log_bytes: int = Field(
+        256 * MIB, ge=32 * MIB, description="Text kept of one run's log; the oldest lines beyond it are removed."
+    )
+    run_log_line_characters: int = Field(
+        65_536,
+        ge=100,
+        le=65_536,
+        description="Longer lines of a run's log are kept shortened, which they say at their end.",
+    )
 
 
 class InferenceSettings(_Section):
@@ -310,11 +397,21 @@ class InferenceSettings(_Section):
 
 
 class StorageSettings(_Section):
-    """Files of models."""
+    """Files of models, and the room that is left on the disks."""
 
     max_upload_bytes: int = Field(64 * GIB, ge=1 * KIB, description="Largest uploaded file.")
-    min_free_bytes: int = Field(
-        512 * MIB, ge=0, description="Uploads are refused when less space than this would remain."
+    min_free_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="With less space left on its disk the server stores nothing more and answers 503; reading and"
+        " deleting go on. Counts for files, and for the database when it is the bundled one.",
+        json_schema_extra={"default_text": "a tenth of the disk, 64 to 512 MiB"},
+    )
+    reserve_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Space put by for the recovery of the bundled PostgreSQL, given up when a full disk stops it.",
+        json_schema_extra={"default_text": "a tenth of the disk, 48 to 256 MiB"},
     )
 
 
@@ -340,6 +437,7 @@ class Settings(BaseSettings):
     auth: AuthSettings = Field(default_factory=AuthSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
+    rates: RatesSettings = Field(default_factory=RatesSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     inference: InferenceSettings = Field(default_factory=InferenceSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)

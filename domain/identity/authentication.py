@@ -115,13 +115,14 @@ class Authentication:
         if record is None or not hmac.compare_digest(record.secret_hash, presented.secret_hash):
             raise Unauthenticated(_WRONG_KEY)
         key, account = record.key, record.account
-        if not key.usable(self._now()) or account.disabled:
+        now = self._now()
+        if not key.usable(now) or account.disabled:
             raise Unauthenticated(_WRONG_KEY)
         if account.workspaces.get(key.workspace) != key.workspace_id:
             raise Unauthenticated("the owner of this API key is no longer a member of its workspace")
         if workspace is not None and workspace != key.workspace:
             raise NotFound("there is no such workspace for this API key", field="workspace")
-        await self._touch_key(record)
+        await self._touch_key(record, now)
         principal = Principal(
             account.user.id, account.user.email, account.user.role, api_key_id=key.id, scopes=key.key_scopes
         )
@@ -137,9 +138,9 @@ class Authentication:
         await self._repository.touch_session(session_id, now)
         return replace(record, last_seen_at=now)
 
-    async def _touch_key(self, record: KeyRecord) -> None:
+    async def _touch_key(self, record: KeyRecord, now: datetime) -> None:
         """Notes the use of a key whose secret was right, to the minute."""
-        key, now = record.key, self._now()
+        key = record.key
         if key.last_used_at is not None and now - key.last_used_at < _KEY_TOUCH:
             return
         self._keys.amend(key.lookup, replace(record, key=replace(key, last_used_at=now)))

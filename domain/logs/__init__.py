@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from domain.logs.lines import MAX_LINES, MAX_MESSAGE, LogDraft, LogLine, NewLine, draft, draft_of_text, split
+from domain.logs.lines import (
+    MAX_LINES,
+    MAX_MESSAGE,
+    LogBounds,
+    LogDraft,
+    LogLine,
+    NewLine,
+    draft,
+    draft_of_text,
+    shortened,
+)
+from domain.logs.progress import Placed, PlacedLine, Unfinished, newest, place
 from domain.logs.requests import LogLevel, LogsRequest
 from domain.logs.service import (
     STREAM,
@@ -20,6 +31,7 @@ __all__ = [
     "STREAM",
     "LinesSince",
     "LinesStored",
+    "LogBounds",
     "LogDelta",
     "LogDraft",
     "LogLevel",
@@ -29,7 +41,12 @@ __all__ = [
     "LogsAppendedResult",
     "LogsRequest",
     "NewLine",
+    "Placed",
+    "PlacedLine",
+    "Unfinished",
     "draft",
     "draft_of_text",
-    "split",
+    "newest",
+    "place",
+    "shortened",
 ]

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from domain import ids
 from domain.access import KeyScope, Scope
 from domain.clock import Clock
 from domain.errors import BadUserInput, NotFound
 from domain.events import EventBus, LiveHub, LogsAppended, RunChanged
-from domain.live import SharedReads, patiently
+from domain.live import SharedReads
 from domain.logs.lines import LogDraft, LogLine
-from domain.logs.requests import LogLevel, LogsRequest
+from domain.logs.progress import newest
+from domain.logs.requests import LogLevel, LogsRequest, bounded
 from domain.metrics import batch_id, read_cursor, write_cursor
+from domain.metrics.batch import server_batch_id
 from domain.paging import Page
 from domain.runs import ENDED, RunStatus
+from domain.storage import UNLIMITED, Storage
+from domain.tail import Step, Tails
 
 STREAM: Final = "logs"
 
@@ -83,6 +86,10 @@ class LogStore(Protocol):
         """A page of lines, oldest first, for every run id."""
         ...
 
+    async def before_last(self, scope: Scope, run_id: str, lines: int) -> int | None:
+        """The place after which the newest so many lines lie; None for a run that is not there."""
+        ...
+
     async def since(self, scope: Scope, run_id: str, seq: int) -> LinesSince | None:
         """The next lines after `seq`, bounded in number and size; None for a run that is not there."""
         ...
@@ -95,20 +102,27 @@ class LogStore(Protocol):
 class Logs:
     """What may be done with logs. Every method authorises by the scope it is given."""
 
-    def __init__(self, *, store: LogStore, clock: Clock, bus: EventBus, hub: LiveHub) -> None:
+    def __init__(
+        self, *, store: LogStore, clock: Clock, bus: EventBus, hub: LiveHub, storage: Storage = UNLIMITED
+    ) -> None:
         self._store = store
         self._clock = clock
         self._bus = bus
-        self._hub = hub
-        self._deltas: SharedReads[LinesSince | None] = SharedReads()
+        self._storage = storage
+        self._tails: Tails[LogLine] = Tails(hub, LogsAppended, RunChanged)
+        self._steps: SharedReads[Step[LogLine] | None] = SharedReads()
 
     async def append(
         self, scope: Scope, run_id: str, draft: LogDraft, *, batch: str | None = None
     ) -> LogsAppendedResult:
-        """Stores lines and answers once they are durable. Raises NotFound, Conflict, BadUserInput."""
+        """Stores lines and answers once they are durable.
+
+        Raises NotFound, Conflict, BadUserInput, Unavailable (no room).
+        """
         scope.require(KeyScope.RUNS_WRITE)
         run_id = ids.parse("run", run_id, field="run_id")
-        name = f"server-{secrets.token_hex(16)}" if batch is None else batch_id(batch)
+        name = server_batch_id() if batch is None else batch_id(batch)
+        self._storage.take(draft.size_bytes)
         stored = await self._store.append(scope, run_id, name, draft, self._clock.now())
         if stored.started:
             self._bus.publish(RunChanged(run_id))
@@ -130,40 +144,42 @@ class Logs:
         run_id = await self._visible(scope, run_id, field="id")
         return self._store.lines(scope, run_id, level)
 
-    async def follow(self, scope: Scope, run_id: str, *, after: str | None = None) -> AsyncGenerator[LogDelta, None]:
-        """The live log of a run: what lies behind `after` first, then new lines, until the run has ended.
+    async def follow(
+        self, scope: Scope, run_id: str, *, after: str | None = None, tail: int | None = None
+    ) -> AsyncGenerator[LogDelta, None]:
+        """The live log of a run: what lies behind `after` first, or the newest `tail` lines, then new ones, until the
+        run has ended.
 
         Raises NotFound, or BadUserInput for a cursor of another run, before it begins.
         """
         scope.require(KeyScope.RUNS_READ)
         run_id = ids.parse("run", run_id, field="run_id")
-        return self._follow(scope, run_id, read_cursor(STREAM, run_id, after))
+        if bounded(tail, "tail") is None:
+            return self._follow(scope, run_id, read_cursor(STREAM, run_id, after))
+        if after is not None:
+            raise BadUserInput(
+                "tail begins at the end of the log and after at a cursor: give one of them", field="tail"
+            )
+        begin = await self._store.before_last(scope, run_id, cast("int", tail))
+        if begin is None:
+            raise NotFound("there is no such run", field="run_id")
+        return self._follow(scope, run_id, begin)
 
     async def _follow(self, scope: Scope, run_id: str, seq: int) -> AsyncGenerator[LogDelta, None]:
-        told: RunStatus | None = None
-        async with self._hub.watch(run_id, LogsAppended, RunChanged) as watch:
-            while True:
-                read = partial(self._since, scope, run_id, seq)
-                found = await (read() if told is None else patiently(watch, read))
-                if found is None:
-                    if told is None:
-                        raise NotFound("there is no such run", field="run_id")
-                    return
-                if seq > found.head:
-                    raise BadUserInput("the cursor lies ahead of the run", field="after")
-                if found.lines:
-                    seq = found.lines[-1].seq
-                if found.lines or found.status != told:
-                    told = found.status
-                    yield LogDelta(write_cursor(STREAM, run_id, seq), found.lines, found.status)
-                if seq < found.head:
-                    continue
-                if found.status in ENDED or not await watch.changed():
-                    return
+        async def read(place: int, until: int | None) -> Step[LogLine] | None:
+            async def fetch() -> Step[LogLine] | None:
+                found = await self._store.since(scope, run_id, place)
+                return None if found is None else _stepped(found, place, until)
 
-    async def _since(self, scope: Scope, run_id: str, seq: int) -> LinesSince | None:
-        key = (scope.workspace_id, run_id, seq)
-        return await self._deltas.read(key, lambda: self._store.since(scope, run_id, seq))
+            return await self._steps.read((scope.workspace_id, run_id, place, until), fetch)
+
+        told: RunStatus | None = None
+        async with self._tails.follower(scope.workspace_id, run_id, seq, read) as follower:
+            while (step := await follower.next()) is not None:
+                delta = step.once(None, partial(_told, run_id, step))
+                if delta.lines or delta.status != told:
+                    told = delta.status
+                    yield delta
 
     async def _visible(self, scope: Scope, run_id: str, *, field: str) -> str:
         scope.require(KeyScope.RUNS_READ)
@@ -171,3 +187,20 @@ class Logs:
         if not await self._store.exists(scope, run_id):
             raise NotFound("there is no such run", field=field)
         return run_id
+
+
+def _stepped(found: LinesSince, seq: int, until: int | None) -> Step[LogLine]:
+    """What the store answered after `seq`, up to `until`, as a step of the run's tail."""
+    lines = tuple(line for line in found.lines if until is None or line.seq <= until)
+    if until is not None and len(lines) < len(found.lines):
+        seq = until  # whatever else was there is gone
+    elif lines:
+        seq = lines[-1].seq
+    return Step(lines, seq, found.head, found.status, found.status in ENDED, len(lines))
+
+
+def _told(run_id: str, step: Step[LogLine]) -> LogDelta:
+    status = cast("RunStatus", step.state)  # as `_stepped` made it
+    if step.over and not step.complete:
+        status = RunStatus.RUNNING  # the end is told with what comes last before it
+    return LogDelta(write_cursor(STREAM, run_id, step.seq), newest(step.pieces), status)

@@ -17,10 +17,17 @@ from domain.metrics.batch import (
 from domain.metrics.cursor import read_cursor, write_cursor
 from domain.metrics.draft import DraftBuilder
 from domain.metrics.follow import MetricDelta
-from domain.metrics.ingest import decode, decode_lines
+from domain.metrics.ingest import DraftLines, decode, decode_lines
 from domain.metrics.keys import metric_key
 from domain.metrics.ports import Appended, MetricKey, MetricsSince, MetricStore, RunSeries
-from domain.metrics.requests import ComparisonRequest, KeysRequest, SeriesAxis, SeriesRequest, SummariesRequest
+from domain.metrics.requests import (
+    ComparisonRequest,
+    KeysRequest,
+    MetricStream,
+    SeriesAxis,
+    SeriesRequest,
+    SummariesRequest,
+)
 from domain.metrics.series import MetricSeries, collapsed, draw, joined
 from domain.metrics.service import Metrics, MetricsLogged, MetricsRead
 from domain.metrics.summaries import MetricSummary
@@ -36,6 +43,7 @@ __all__ = [
     "Draft",
     "DraftBuilder",
     "DraftColumn",
+    "DraftLines",
     "Floats",
     "Ints",
     "KeysRequest",
@@ -43,6 +51,7 @@ __all__ = [
     "MetricKey",
     "MetricSeries",
     "MetricStore",
+    "MetricStream",
     "MetricSummary",
     "Metrics",
     "MetricsLogged",

@@ -7,7 +7,7 @@ stores it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -22,9 +22,11 @@ from domain.metrics.batch import (
     NO_TIMESTAMP,
     Draft,
     DraftColumn,
+    Floats,
+    Ints,
     check_size,
 )
-from domain.metrics.keys import metric_key
+from domain.metrics.keys import is_system, metric_key
 
 _NON_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -107,6 +109,19 @@ class _Growing:
         self.counted = 0
         self.floor = MIN_STEP
 
+    def taken(self, key: str) -> DraftColumn:
+        """The points as a column; what follows counts on from them."""
+        column = DraftColumn(
+            key,
+            np.array(self.steps, np.int64),
+            np.array(self.ahead, np.int64),
+            np.array(self.values, np.float64),
+            np.array(self.timestamps, np.int64),
+            complete=not any(self.ahead) and NO_TIMESTAMP not in self.timestamps,
+        )
+        self.steps, self.ahead, self.values, self.timestamps = [], [], [], []
+        return column
+
 
 class DraftBuilder:
     """Collects points in the order they are accepted. Call `build` once at the end."""
@@ -120,12 +135,15 @@ class DraftBuilder:
 
     def row(self, values: Sequence[tuple[str, float]], step: int | None, timestamp: int | None) -> None:
         """One step of a script: values that share a step. Without one, it is the step after the rows before it."""
-        if step is None:
+        aside = all(is_system(key) for key, _ in values)  # it does not count among the steps of the script
+        if step is not None:
+            self._floor = self._floor if aside else max(self._floor, step)
+            ahead, place = 0, step
+        elif aside:
+            ahead, place = 1, MIN_STEP
+        else:
             self._counted, self._floor = self._counted + 1, _after(self._floor)
             ahead, place = self._counted, self._floor
-        else:
-            self._floor = max(self._floor, step)
-            ahead, place = 0, step
         for key, value in values:
             self._add(key, value, place, ahead, timestamp)
 
@@ -161,7 +179,7 @@ class DraftBuilder:
         if length == 0:
             raise BadUserInput("expected at least one value", field=f"{field}.values")
         self._count(length)
-        self._whole.append(
+        self._then(
             DraftColumn(
                 metric_key(key, field=field),
                 _ints(steps, whole, f"{field}.steps") if steps is not None else np.full(length, MIN_STEP),
@@ -170,24 +188,43 @@ class DraftBuilder:
                 _ints(timestamps, milliseconds, f"{field}.timestamps")
                 if timestamps is not None
                 else np.full(length, NO_TIMESTAMP),
+                complete=steps is not None and timestamps is not None,
+            )
+        )
+
+    def plain_column(
+        self, key: str, values: Floats, steps: Ints, timestamps: Ints, *, complete: bool, field: str
+    ) -> None:
+        """Many points of one key, read and checked already, whose steps were all sent; `complete`: their times, too.
+
+        Raises BadUserInput naming `field` for a key that is none.
+        """
+        length = len(values)
+        self._count(length)
+        self._then(
+            DraftColumn(
+                metric_key(key, field=field),
+                steps,
+                np.zeros(length, np.int64),
+                values,
+                timestamps,
+                complete=complete,
             )
         )
 
     def build(self) -> Draft:
-        """What was collected. Raises PayloadTooLarge for too many keys."""
-        single = [
-            DraftColumn(
-                key,
-                np.array(column.steps, np.int64),
-                np.array(column.ahead, np.int64),
-                np.array(column.values, np.float64),
-                np.array(column.timestamps, np.int64),
-            )
-            for key, column in self._columns.items()
-        ]
-        columns = _merged(single + self._whole) if self._whole else single
+        """What was collected. Raises BadUserInput for too many keys."""
+        single = [column.taken(key) for key, column in self._columns.items() if column.steps]
+        columns = _merged(self._columns, self._whole + single) if self._whole else single
         check_size(self._points, len(columns))
         return Draft(tuple(columns))
+
+    def _then(self, column: DraftColumn) -> None:
+        """Puts a whole column behind the points of its key that came one by one."""
+        before = self._columns.get(column.key)
+        if before is not None and before.steps:
+            self._whole.append(before.taken(column.key))
+        self._whole.append(column)
 
     def _open(self, key: str) -> _Growing:
         check_size(self._points, len(self._columns) + 1)
@@ -207,9 +244,9 @@ class DraftBuilder:
         check_size(self._points, 0)
 
 
-def _merged(columns: list[DraftColumn]) -> list[DraftColumn]:
-    """One column per key, each key's points in the order they came."""
-    by_key: dict[str, list[DraftColumn]] = {}
+def _merged(first: Iterable[str], columns: list[DraftColumn]) -> list[DraftColumn]:
+    """One column per key, those of the `first` keys before the others, each key's points in the order they came."""
+    by_key: dict[str, list[DraftColumn]] = {key: [] for key in first}
     for column in columns:
         by_key.setdefault(column.key, []).append(column)
     return [
@@ -221,6 +258,7 @@ def _merged(columns: list[DraftColumn]) -> list[DraftColumn]:
             np.concatenate([part.ahead for part in parts]),
             np.concatenate([part.values for part in parts]),
             np.concatenate([part.timestamps for part in parts]),
+            complete=all(part.complete for part in parts),
         )
         for key, parts in by_key.items()
     ]

@@ -25,7 +25,7 @@ _COLUMNS: Final = frozenset({"steps", "values", "timestamps"})
 def decode(document: Any) -> Draft:
     """The draft of one JSON document in any form.
 
-    Raises BadUserInput naming the field, PayloadTooLarge for too many points or keys.
+    Raises BadUserInput naming the field; `points` or `keys` when there are too many.
     """
     builder = DraftBuilder()
     _document(builder, document, "")
@@ -37,14 +37,29 @@ def decode_lines(documents: Iterable[Any]) -> Draft:
 
     Raises as `decode`; BadUserInput when there is none.
     """
-    builder = DraftBuilder()
-    empty = True
-    for place, document in enumerate(documents):
-        empty = False
-        _document(builder, document, f"[{place}]")
-    if empty:
-        raise BadUserInput("expected at least one line")
-    return builder.build()
+    lines = DraftLines()
+    for document in documents:
+        lines.add(document)
+    return lines.build()
+
+
+class DraftLines:
+    """The draft of JSON documents that come one after the other, as in `decode_lines`."""
+
+    def __init__(self) -> None:
+        self._builder = DraftBuilder()
+        self._count = 0
+
+    def add(self, document: Any) -> None:
+        """The next line. Raises BadUserInput naming the field."""
+        _document(self._builder, document, f"[{self._count}]")
+        self._count += 1
+
+    def build(self) -> Draft:
+        """Call it once, after the last line. Raises BadUserInput when there was none."""
+        if not self._count:
+            raise BadUserInput("expected at least one line")
+        return self._builder.build()
 
 
 def _document(builder: DraftBuilder, document: Any, path: str) -> None:

@@ -1,4 +1,4 @@
-"""The rule for metric keys."""
+"""The rule for metric keys, and which of them are a script's own load: a stream beside its metrics."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from domain import names
 from domain.errors import BadUserInput
 
 MAX_KEY: Final = 250
+SYSTEM: Final = "system/"
 
 
 @lru_cache(maxsize=16_384)
@@ -22,6 +23,11 @@ def _is_plain(text: str) -> bool:
     return unicodedata.is_normalized("NFC", text) and not any(
         unicodedata.category(character) in ("Cc", "Cs") for character in text
     )
+
+
+def is_system(key: str) -> bool:
+    """Whether a key belongs to the system stream, which nobody gets who did not ask for it."""
+    return key.startswith(SYSTEM)
 
 
 def metric_key(text: str, *, field: str) -> str:

@@ -93,8 +93,11 @@ class MetricStore(Protocol):
         """Series by key, for every run id."""
         ...
 
-    async def since(self, scope: Scope, run_id: str, seq: int) -> MetricsSince | None:
-        """The next batches after `seq`, bounded in number of points; None for a run that is not there."""
+    async def since(self, scope: Scope, run_id: str, seq: int, until: int | None = None) -> MetricsSince | None:
+        """The next batches after `seq`, bounded in number of points, none after `until`.
+
+        None for a run that is not there.
+        """
         ...
 
     def points(self, scope: Scope, run_id: str, keys: tuple[str, ...] | None) -> AsyncIterator[list[Column]]:

@@ -3,29 +3,42 @@
 What is drawn here equals `series.draw` over the raw points, exactly: buckets of width 2^k are unions of narrower
 ones, so a level may stand in for its points whenever the drawing's buckets turn out no narrower than the level's.
 Whether they do is decided from the levels themselves; when they do not, finer levels are asked for, never guessed.
-Only the STEP axis is drawn so: steps order the points of a piece, times need not.
+A level is one by step or one by time; RELATIVE drawings are TIME drawings in another window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from domain.metrics.batch import Column, Floats, Ints
 from domain.metrics.requests import SeriesRequest
-from domain.metrics.series import MetricSeries, band, bucket_starts, bucket_width, collapsed, window_bounds
+from domain.metrics.series import (
+    MetricSeries,
+    band,
+    bucket_starts,
+    bucket_width,
+    by_time,
+    collapsed,
+    taken,
+    window_bounds,
+)
+
+EXACT: Final = -1
+"""The width of a drawing that shows every point: not even equal times are united."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Level:
-    """A series in buckets of width 2^`width`, in order of step; its first point has a bucket of its own.
+    """A series in buckets of width 2^`width` of step or, when `timed`, of time, in that order.
 
-    `steps`, `values` and `timestamps` are those of each bucket's last point, `low` and `high` its extremes among the
-    finite values (NaN without one), `counts` its distinct steps. All have one length, at least 1. With width 0 the
-    buckets are the points.
+    The first point has a bucket of its own. `steps`, `values` and `timestamps` are those of each bucket's last point,
+    `low` and `high` its extremes among the finite values (NaN without one), `counts` its distinct steps. All have one
+    length, at least 1. When timed, equal times are in order of step. `of` makes a bucket of every point.
     """
 
     width: int
@@ -35,34 +48,56 @@ class Level:
     low: Floats
     high: Floats
     counts: Ints
+    timed: bool = False
 
     def __len__(self) -> int:
         return len(self.steps)
 
+    @property
+    def x(self) -> Ints:
+        """What orders the buckets."""
+        return self.timestamps if self.timed else self.steps
+
     @classmethod
-    def of(cls, column: Column) -> Level:
+    def of(cls, column: Column, *, timed: bool = False) -> Level:
         """The points of a column, each step once, with the value accepted last. It must not be empty."""
-        kept = collapsed(column)
+        kept = by_time(collapsed(column)) if timed else collapsed(column)
         finite = np.where(np.isfinite(kept.values), kept.values, np.nan)
-        return cls(0, kept.steps, kept.values, kept.timestamps, finite, finite, np.ones(len(kept.steps), np.int64))
+        ones = np.ones(len(kept), np.int64)
+        return cls(0, kept.steps, kept.values, kept.timestamps, finite, finite, ones, timed)
 
     def widened(self, most: int) -> Level:
         """The same series in at most `most` (at least 2) buckets, as narrow as that allows."""
-        width = max(self.width, bucket_width(self.steps, most))
-        return self if width == self.width else self.united(bucket_starts(self.steps, width), width)
+        width = max(self.width, bucket_width(self.x, most))
+        if width == self.width and len(self) <= most:
+            return self
+        return self.united(bucket_starts(self.x, width), width)
+
+    def part(self, rows: slice) -> Level:
+        """Some of its buckets."""
+        return Level(
+            self.width,
+            self.steps[rows],
+            self.values[rows],
+            self.timestamps[rows],
+            self.low[rows],
+            self.high[rows],
+            self.counts[rows],
+            self.timed,
+        )
 
     def united(self, starts: npt.NDArray[np.intp], width: int) -> Level:
         """The same series in the buckets of width 2^`width` that begin at the places `starts`."""
         ends = np.append(starts[1:], len(self)) - 1
         low, high = band(self.low, self.high, starts)
         counts = np.add.reduceat(self.counts, starts)
-        return Level(width, self.steps[ends], self.values[ends], self.timestamps[ends], low, high, counts)
+        return Level(width, self.steps[ends], self.values[ends], self.timestamps[ends], low, high, counts, self.timed)
 
 
 def draw_levels(key: str, levels: Sequence[Level], points: int) -> MetricSeries | int:
-    """The drawing of several pieces of one series, in order of step and without a step in common.
+    """The drawing of several pieces of one series, in order of step or all timed, without a step in common.
 
-    Answers a width instead when pieces are too coarse: those wider than 2^it are needed in a finer level. `levels`
+    Answers a width instead when pieces are too coarse: those `too_coarse` for it are needed in a finer level. `levels`
     must not be empty.
     """
     whole = levels[0] if len(levels) == 1 else _joined(levels)
@@ -70,12 +105,17 @@ def draw_levels(key: str, levels: Sequence[Level], points: int) -> MetricSeries 
     if count > 1 and points == 1:
         return _series(key, whole.united(np.zeros(1, np.intp), 64), count)
     # Buckets that are apart in any level are apart in the points, so this is never more than the true width.
-    width = bucket_width(whole.steps, max(2, points))
-    if any(level.width > width and len(level) < int(level.counts.sum()) for level in levels):
+    width = EXACT if count <= points else bucket_width(whole.x, max(2, points))
+    if any(too_coarse(level, width) for level in levels):
         return width
-    if count <= points:
+    if width == EXACT:
         return MetricSeries.exact(Column(key, whole.steps, whole.values, whole.timestamps))
-    return _series(key, whole.united(bucket_starts(whole.steps, width), width), count)
+    return _series(key, whole.united(bucket_starts(whole.x, width), width), count)
+
+
+def too_coarse(level: Level, width: int) -> bool:
+    """Whether a drawing in buckets of 2^`width`, or of single points (EXACT), needs this piece in a finer level."""
+    return level.width > width and len(level) < int(level.counts.sum())
 
 
 def _joined(levels: Sequence[Level]) -> Level:
@@ -87,6 +127,7 @@ def _joined(levels: Sequence[Level]) -> Level:
         np.concatenate([level.low for level in levels]),
         np.concatenate([level.high for level in levels]),
         np.concatenate([level.counts for level in levels]),
+        levels[0].timed,
     )
 
 
@@ -137,6 +178,35 @@ def within(column: Column, request: SeriesRequest) -> Level | None:
     inside = np.flatnonzero((column.steps >= low) & (column.steps <= high))
     if not len(inside):
         return None
-    if len(inside) == len(column):
-        return Level.of(column)
-    return Level.of(Column(column.key, column.steps[inside], column.values[inside], column.timestamps[inside]))
+    return Level.of(column if len(inside) == len(column) else taken(column, inside))
+
+
+def windowed(level: Level, bounds: tuple[int, int]) -> Level | None:
+    """The part of a timed level of single points between two times, both inclusive; None without one."""
+    first = int(np.searchsorted(level.timestamps, bounds[0], "left"))
+    end = int(np.searchsorted(level.timestamps, bounds[1], "right"))
+    if first >= end:
+        return None
+    return level if end - first == len(level) else level.part(slice(first, end))
+
+
+def in_time(levels: Sequence[Level]) -> list[list[int]]:
+    """Timed levels without a step in common, by their places, in order of time; those that overlap go together.
+
+    Levels may stand one behind the other when that is the order of their points by time, then step.
+    """
+    ends = [
+        ((int(level.timestamps[0]), int(level.steps[0])), (int(level.timestamps[-1]), int(level.steps[-1])))
+        for level in levels
+    ]
+    groups: list[list[int]] = []
+    reach = (0, 0)
+    for place in sorted(range(len(levels)), key=ends.__getitem__):
+        first, last = ends[place]
+        if groups and first < reach:
+            groups[-1].append(place)
+            reach = max(reach, last)
+        else:
+            groups.append([place])
+            reach = last
+    return groups

@@ -6,14 +6,14 @@ Each `of` checks what a client sent; a request that exists is valid. Nothing her
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from domain import ids
 from domain.errors import BadUserInput
-from domain.metrics.keys import metric_key
+from domain.metrics.keys import is_system, metric_key
 from domain.paging import PageRequest
 
 MAX_KEYS_ASKED: Final = 200
@@ -31,6 +31,20 @@ class SeriesAxis(Enum):
     STEP = "step"
     TIME = "time"
     RELATIVE = "relative"
+
+
+class MetricStream(Enum):
+    """What a reader gets who names no keys: the metrics of a run, or the load of its script and machine."""
+
+    METRICS = "metrics"
+    SYSTEM = "system"
+
+
+def picks(keys: Sequence[str] | None, stream: MetricStream) -> Callable[[str], bool]:
+    """Which keys are asked for: those that were named, else all of one stream."""
+    if keys is not None:
+        return frozenset(keys).__contains__
+    return lambda key: is_system(key) is (stream is MetricStream.SYSTEM)
 
 
 def asked_keys(keys: Sequence[str] | None, *, most: int = MAX_KEYS_ASKED) -> tuple[str, ...] | None:
@@ -51,14 +65,20 @@ class SummariesRequest:
 
     keys: tuple[str, ...] | None = None
     first: int = DEFAULT_SUMMARIES
+    stream: MetricStream = MetricStream.METRICS
 
     @classmethod
-    def of(cls, keys: Sequence[str] | None = None, first: int | None = None) -> SummariesRequest:
+    def of(
+        cls,
+        keys: Sequence[str] | None = None,
+        first: int | None = None,
+        stream: MetricStream = MetricStream.METRICS,
+    ) -> SummariesRequest:
         """Raises BadUserInput when `first` is outside 0..1,000, or a key is malformed."""
         wanted = DEFAULT_SUMMARIES if first is None else first
         if not 0 <= wanted <= MAX_SUMMARIES:
             raise BadUserInput(f"first must lie between 0 and {MAX_SUMMARIES}, got {wanted}", field="first")
-        return cls(asked_keys(keys), wanted)
+        return cls(asked_keys(keys), wanted, stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +86,14 @@ class KeysRequest:
     """A page of a run's metric keys, in order."""
 
     page: PageRequest
+    stream: MetricStream = MetricStream.METRICS
 
     @classmethod
-    def of(cls, first: int | None = None, after: str | None = None) -> KeysRequest:
+    def of(
+        cls, first: int | None = None, after: str | None = None, stream: MetricStream = MetricStream.METRICS
+    ) -> KeysRequest:
         """Raises BadUserInput when `first` is outside 0..1,000."""
-        return cls(PageRequest.of(DEFAULT_SUMMARIES if first is None else first, after, most=MAX_SUMMARIES))
+        return cls(PageRequest.of(DEFAULT_SUMMARIES if first is None else first, after, most=MAX_SUMMARIES), stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +109,12 @@ class SeriesRequest:
     start: float | None = None
     end: float | None = None
     first: int = DEFAULT_SERIES
+    stream: MetricStream = MetricStream.METRICS
+
+    @property
+    def picks(self) -> Callable[[str], bool]:
+        """Tells which keys it asks for, if there were no `first`."""
+        return picks(self.keys, self.stream)
 
     @classmethod
     def of(
@@ -93,8 +122,10 @@ class SeriesRequest:
         keys: Sequence[str] | None = None,
         points: int | None = None,
         axis: SeriesAxis = SeriesAxis.STEP,
+        *,
         start: float | None = None,
         end: float | None = None,
+        stream: MetricStream = MetricStream.METRICS,
     ) -> SeriesRequest:
         """Raises BadUserInput naming `keys`, `points`, `from` or `to`."""
         wanted = DEFAULT_BUCKETS if points is None else points
@@ -103,7 +134,7 @@ class SeriesRequest:
         for name, bound in (("from", start), ("to", end)):
             if bound is not None and math.isnan(bound):
                 raise BadUserInput("a bound of the axis may not be NaN", field=name)
-        return cls(asked_keys(keys), wanted, axis, start, end)
+        return cls(asked_keys(keys), wanted, axis, start, end, stream=stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +160,4 @@ class ComparisonRequest:
             if len(given) > MAX_COMPARED:
                 raise BadUserInput(f"expected at most {MAX_COMPARED}, got {len(given)}", field=name)
         canonical = [ids.parse("run", run_id, field=f"run_ids[{place}]") for place, run_id in enumerate(run_ids)]
-        return cls(tuple(dict.fromkeys(canonical)), SeriesRequest.of(keys, points, axis, start, end))
+        return cls(tuple(dict.fromkeys(canonical)), SeriesRequest.of(keys, points, axis, start=start, end=end))

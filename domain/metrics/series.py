@@ -1,8 +1,9 @@
 """Drawing a metric: equal steps collapsed, a window cut out, and at most N buckets in which no spike is lost.
 
-Bucket edges are multiples of a power of two of the axis, the smallest that leaves few enough occupied buckets. So
-edges do not move while points are appended (a bucket may only merge with its neighbour), and a far outlier does not
-flatten the rest. The first point always keeps a bucket of its own. Pure numpy; linear but for one sort.
+Bucket edges are multiples of a power of two of the step or the time in ms since 1970, the smallest power that leaves
+few enough occupied buckets. RELATIVE drawings have the edges of TIME ones. So edges do not move while points are
+appended (a bucket may only merge with its neighbour), and a far outlier does not flatten the rest. The first point
+always keeps a bucket of its own. Pure numpy; linear but for one sort.
 """
 
 from __future__ import annotations
@@ -64,10 +65,19 @@ def collapsed(column: Column) -> Column:
     order = np.argsort(steps, kind="stable")
     ordered = steps[order]
     last = np.append(ordered[1:] != ordered[:-1], True)
-    return _taken(column, order[last])
+    return taken(column, order[last])
 
 
-def _taken(column: Column, places: npt.NDArray[Any] | slice) -> Column:
+def by_time(column: Column) -> Column:
+    """Ordered by time, equal times as they were."""
+    times = column.timestamps
+    if bool((times[1:] >= times[:-1]).all()):
+        return column
+    return taken(column, np.argsort(times, kind="stable"))
+
+
+def taken(column: Column, places: npt.NDArray[Any] | slice) -> Column:
+    """Some of its points."""
     return Column(column.key, column.steps[places], column.values[places], column.timestamps[places])
 
 
@@ -85,41 +95,39 @@ def draw(column: Column, request: SeriesRequest, started_ms: int) -> MetricSerie
     `started_ms` is where the RELATIVE axis begins, in ms since 1970. The answer may be empty.
     """
     column = collapsed(column)
-    x = column.steps
-    if request.axis is not SeriesAxis.STEP:
-        order = np.argsort(column.timestamps, kind="stable")
-        column = _taken(column, order)
-        x = column.timestamps - (started_ms if request.axis is SeriesAxis.RELATIVE else 0)
-    first, last = _window(x, request)
-    column, x = _taken(column, slice(first, last)), x[first:last]
+    timed = request.axis is not SeriesAxis.STEP
+    if timed:
+        column = by_time(column)
+    x = column.timestamps if timed else column.steps
+    low, high = window_bounds(request, started_ms)
+    first = len(x) if low > MAX_STEP else int(np.searchsorted(x, np.int64(low), "left"))
+    last = 0 if high < MIN_STEP else int(np.searchsorted(x, np.int64(high), "right"))
+    window = slice(first, max(first, last))
+    column, x = taken(column, window), x[window]
     if len(column) <= request.points:
         return MetricSeries.exact(column)
     return _bucketed(column, x, request.points)
 
 
-def _window(x: Ints, request: SeriesRequest) -> tuple[int, int]:
-    low, high = window_bounds(request)
-    first = len(x) if low > MAX_STEP else int(np.searchsorted(x, np.int64(low), "left"))
-    last = 0 if high < MIN_STEP else int(np.searchsorted(x, np.int64(high), "right"))
-    return first, max(first, last)
+def window_bounds(request: SeriesRequest, started_ms: int = 0) -> tuple[int, int]:
+    """The lowest and highest step or time (in ms since 1970) of a request, both inclusive.
 
-
-def window_bounds(request: SeriesRequest) -> tuple[int, int]:
-    """The lowest and highest x of a request, in steps or ms; one beyond 64 bits when nothing can satisfy it."""
-    unit = 1_000 if request.axis is SeriesAxis.RELATIVE else 1
-    low = MIN_STEP if request.start is None else _bounded(request.start * unit, math.ceil)
-    high = MAX_STEP if request.end is None else _bounded(request.end * unit, math.floor)
+    One lies beyond 64 bits when nothing can satisfy it. `started_ms` is where the RELATIVE axis begins.
+    """
+    unit, zero = (1_000, started_ms) if request.axis is SeriesAxis.RELATIVE else (1, 0)
+    low = MIN_STEP if request.start is None else _bounded(request.start * unit, zero, math.ceil)
+    high = MAX_STEP if request.end is None else _bounded(request.end * unit, zero, math.floor)
     return low, high
 
 
-def _bounded(bound: float, rounded: Any) -> int:
-    """A bound as a whole number: within 64 bits, or one beyond them when nothing can satisfy it."""
+def _bounded(bound: float, zero: int, rounded: Any) -> int:
+    """A bound, counted from `zero`, in 64 bits, or one beyond them when nothing can satisfy it."""
     if math.isinf(bound):
         inward = (bound < 0) == (rounded is math.ceil)
         if inward:
             return MIN_STEP if bound < 0 else MAX_STEP
         return MAX_STEP + 1 if bound > 0 else MIN_STEP - 1
-    whole: int = rounded(bound)
+    whole: int = zero + rounded(bound)
     if rounded is math.ceil:
         return max(MIN_STEP, min(whole, MAX_STEP + 1))
     return min(MAX_STEP, max(whole, MIN_STEP - 1))

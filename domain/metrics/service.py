@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import cast
 
 from domain import ids
 from domain.access import KeyScope, Scope
 from domain.clock import Clock
 from domain.errors import NotFound
 from domain.events import EventBus, LiveHub, MetricsAppended, RunChanged
+from domain.figures import LiveFigures
 from domain.live import SharedReads
-from domain.metrics.batch import Column, Draft, batch_id, server_batch_id
+from domain.metrics.batch import MAX_KEYS, Column, Draft, batch_id, server_batch_id
 from domain.metrics.cursor import read_cursor, write_cursor
-from domain.metrics.follow import MetricDelta, follow
-from domain.metrics.ports import MetricKey, MetricsSince, MetricStore, RunSeries
-from domain.metrics.requests import KeysRequest, SeriesRequest, SummariesRequest, asked_keys
+from domain.metrics.follow import MetricDelta, Reset, State, follow, reset, stepped
+from domain.metrics.ports import MetricKey, MetricsSince, MetricStore
+from domain.metrics.requests import KeysRequest, MetricStream, SeriesRequest, SummariesRequest, asked_keys, picks
 from domain.metrics.series import MetricSeries
 from domain.metrics.summaries import MetricSummary
 from domain.paging import Page
+from domain.storage import UNLIMITED, Storage
+from domain.tail import Step, Tails
 
 STREAM = "metrics"
 
@@ -43,23 +48,28 @@ class MetricsRead:
 class Metrics:
     """What may be done with metrics. Every method authorises by the scope it is given."""
 
-    def __init__(self, *, store: MetricStore, clock: Clock, bus: EventBus, hub: LiveHub) -> None:
+    def __init__(
+        self, *, store: MetricStore, clock: Clock, bus: EventBus, hub: LiveHub, storage: Storage = UNLIMITED
+    ) -> None:
         self._store = store
         self._clock = clock
         self._bus = bus
-        self._hub = hub
-        self._deltas: SharedReads[MetricsSince | None] = SharedReads()
-        self._drawings: SharedReads[dict[str, RunSeries]] = SharedReads()
+        self._storage = storage
+        self.figures = LiveFigures()
+        self._tails: Tails[MetricsSince] = Tails(hub, MetricsAppended, RunChanged)
+        self._steps: SharedReads[Step[MetricsSince] | None] = SharedReads()
+        self._resets: SharedReads[Reset] = SharedReads(self.figures)
 
     async def log(self, scope: Scope, run_id: str, draft: Draft, *, batch: str | None = None) -> MetricsLogged:
         """Stores a batch and answers once it is durable.
 
         Without a batch id the server makes one, so that its own retry after a lost commit stores nothing twice.
-        Raises NotFound, Conflict (ended run; a batch id used with other content), BadUserInput.
+        Raises NotFound, Conflict (ended run; a batch id used with other content), BadUserInput, Unavailable (no room).
         """
         scope.require(KeyScope.RUNS_WRITE)
         run_id = ids.parse("run", run_id, field="run_id")
         name = server_batch_id() if batch is None else batch_id(batch)
+        self._storage.take(draft.size_bytes)
         stored = await self._store.append(scope, run_id, name, draft, self._clock.now())
         if stored.started:
             self._bus.publish(RunChanged(run_id))
@@ -93,13 +103,22 @@ class Metrics:
         drawn = (await self._store.series(scope, [run_id], request))[run_id]
         return MetricsRead(drawn.series, write_cursor(STREAM, run_id, drawn.seq))
 
-    async def points(self, scope: Scope, run_id: str, keys: Sequence[str] | None = None) -> AsyncIterator[list[Column]]:
-        """Every accepted point, each key's in the order accepted, piece by piece. Raises NotFound before it begins."""
+    async def points(
+        self,
+        scope: Scope,
+        run_id: str,
+        keys: Sequence[str] | None = None,
+        stream: MetricStream = MetricStream.METRICS,
+    ) -> AsyncGenerator[list[Column], None]:
+        """Every accepted point of the keys or the stream, each key's in the order accepted, piece by piece.
+
+        Raises NotFound before it begins.
+        """
         scope.require(KeyScope.RUNS_READ)
         run_id = ids.parse("run", run_id)
         asked = asked_keys(keys)
         await self._require(scope, run_id)
-        return self._store.points(scope, run_id, asked)
+        return _picked(self._store.points(scope, run_id, asked), picks(asked, stream))
 
     async def follow(
         self,
@@ -109,6 +128,7 @@ class Metrics:
         keys: Sequence[str] | None = None,
         after: str | None = None,
         points: int | None = None,
+        stream: MetricStream = MetricStream.METRICS,
     ) -> AsyncGenerator[MetricDelta, None]:
         """The live stream of a run: what lies behind `after` first, then each change, until the run has ended.
 
@@ -116,19 +136,35 @@ class Metrics:
         """
         scope.require(KeyScope.RUNS_READ)
         run_id = ids.parse("run", run_id, field="run_id")
-        request = SeriesRequest.of(keys, points)
+        request = SeriesRequest.of(keys, points, stream=stream)
         seq = read_cursor(STREAM, run_id, after)
 
-        async def since(place: int) -> MetricsSince | None:
-            key = (scope.workspace_id, run_id, place)
-            return await self._deltas.read(key, lambda: self._store.since(scope, run_id, place))
+        async def read(place: int, until: int | None) -> Step[MetricsSince] | None:
+            async def fetch() -> Step[MetricsSince] | None:
+                self.figures.executions += 1
+                found = await self._store.since(scope, run_id, place, until)
+                return None if found is None else stepped(found)
 
-        async def draw(wanted: SeriesRequest) -> RunSeries:
-            key = (scope.workspace_id, run_id, wanted)
-            return (await self._drawings.read(key, lambda: self._store.series(scope, [run_id], wanted)))[run_id]
+            return await self._steps.read((scope.workspace_id, run_id, place, until), fetch)
 
-        return follow(self._hub, run_id, request, seq, since=since, draw=draw)
+        async def draw(state: State) -> Reset:
+            async def fetch() -> Reset:
+                wanted = replace(request, first=MAX_KEYS)
+                return reset(run_id, (await self._store.series(scope, [run_id], wanted))[run_id], state)
+
+            return await self._resets.read((scope.workspace_id, run_id, request, state), fetch)
+
+        return follow(self._tails, scope.workspace_id, run_id, request, seq, read=read, draw=draw, figures=self.figures)
 
     async def _require(self, scope: Scope, run_id: str) -> None:
         if not await self._store.exists(scope, run_id):
             raise NotFound("there is no such run", field="id")
+
+
+async def _picked(
+    pieces: AsyncIterator[list[Column]], picked: Callable[[str], bool]
+) -> AsyncGenerator[list[Column], None]:
+    async with aclosing(cast("AsyncGenerator[list[Column], None]", pieces)):
+        async for columns in pieces:
+            if kept := [column for column in columns if picked(column.key)]:
+                yield kept

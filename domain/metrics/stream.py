@@ -17,7 +17,7 @@ from domain.errors import BadUserInput, NotFound
 from domain.events import LiveHub, MetricsAppended, RunChanged, Watch
 from domain.live import SharedReads, patiently
 from domain.metrics.batch import MAX_KEYS
-from domain.metrics.requests import SummariesRequest
+from domain.metrics.requests import MetricStream, SummariesRequest
 from domain.metrics.service import Metrics
 from domain.metrics.summaries import MetricSummary
 from domain.runs import ENDED, Run, Runs, RunStatus
@@ -25,7 +25,6 @@ from domain.runs import ENDED, Run, Runs, RunStatus
 LEAST_SECONDS: Final = 0.1
 MOST_SECONDS: Final = 60.0
 _BREATH: Final = 0.05
-_ALL: Final = SummariesRequest(first=MAX_KEYS)
 
 Values = Mapping[str, MetricSummary]
 
@@ -56,11 +55,11 @@ class RunStream:
         self._runs = runs
         self._metrics = metrics
         self._hub = hub
-        self._states: SharedReads[tuple[Run | None]] = SharedReads()
-        self._values: SharedReads[Values] = SharedReads()
+        self._states: SharedReads[tuple[Run | None]] = SharedReads(metrics.figures)
+        self._values: SharedReads[Values] = SharedReads(metrics.figures)
 
     async def follow(
-        self, scope: Scope, run_id: str, *, every: float = 1.0
+        self, scope: Scope, run_id: str, *, every: float = 1.0, stream: MetricStream = MetricStream.METRICS
     ) -> AsyncGenerator[ValuesChanged | StatusChanged, None]:
         """The current values at once, then at most one ValuesChanged in `every` seconds and each change of status.
 
@@ -83,11 +82,12 @@ class RunStream:
                 behind = not ended and loop.time() < due
                 if not behind:
                     # Read after the state: when that is final, nothing can come after these values.
-                    values = await self._latest(scope, canonical, None if told is None else watch)
+                    values = await self._latest(scope, canonical, stream, None if told is None else watch)
                     if values is None:
                         return
                     changed = _changed(told, values)
                     if told is None or changed:
+                        self._metrics.figures.deltas += 1
                         yield _message(changed, values)
                         due = loop.time() + every
                     told = values
@@ -113,13 +113,15 @@ class RunStream:
             raise NotFound("there is no such run", field="id")
         return found[0]
 
-    async def _latest(self, scope: Scope, run_id: str, watch: Watch | None) -> Values | None:
+    async def _latest(self, scope: Scope, run_id: str, stream: MetricStream, watch: Watch | None) -> Values | None:
+        wanted = SummariesRequest(first=MAX_KEYS, stream=stream)
+
         async def fetch() -> Values:
-            summaries = (await self._metrics.summaries(scope, [run_id], _ALL))[run_id]
+            summaries = (await self._metrics.summaries(scope, [run_id], wanted))[run_id]
             return {summary.key: summary for summary in summaries}
 
         async def read() -> Values:
-            return await self._values.read((scope.workspace_id, run_id), fetch)
+            return await self._values.read((scope.workspace_id, run_id, stream), fetch)
 
         return await (read() if watch is None else patiently(watch, read))
 

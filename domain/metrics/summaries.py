@@ -7,8 +7,9 @@ turns infinite by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class MetricSummary:
     def of(cls, column: Column) -> MetricSummary:
         """The summary of one column."""
         if len(column) == 1:  # what most scripts send, one request after the other
-            return cls._of_one(column.key, int(column.steps[0]), float(column.values[0]))
+            return cls._of_one(column.key, column.steps.item(0), column.values.item(0))
         highest = int(column.steps.max())
         last = int(np.flatnonzero(column.steps == highest)[-1])
         finite = column.values[np.isfinite(column.values)]
@@ -50,6 +51,12 @@ class MetricSummary:
             count=len(column),
             non_finite=len(column) - len(finite),
         )
+
+    @classmethod
+    def of_all(cls, columns: Sequence[Column]) -> list[MetricSummary]:
+        """The summary of each column, as `of`; of many plain columns at once."""
+        found = _together(columns) if len(columns) > 1 else None
+        return [cls.of(column) for column in columns] if found is None else [cls(*one) for one in found]
 
     @classmethod
     def _of_one(cls, key: str, step: int, value: float) -> MetricSummary:
@@ -79,6 +86,35 @@ class MetricSummary:
         return self.mean * (1 - share) + later.mean * share
 
 
+def _together(columns: Sequence[Column]) -> Iterable[tuple[str, float, int, float, float, float, int, int]] | None:
+    """The fields of the summaries, computed in one pass; None where a value is not finite, or steps go back."""
+    sizes = np.fromiter(map(len, columns), np.int64, len(columns))
+    starts = np.cumsum(sizes) - sizes
+    values = np.concatenate([column.values for column in columns])
+    steps = np.concatenate([column.steps for column in columns])
+    on = steps[1:] >= steps[:-1]
+    on[starts[1:] - 1] = True
+    if not (np.isfinite(values).all() and on.all()):
+        return None
+    with np.errstate(over="ignore"):
+        means = np.add.reduceat(values, starts) / sizes
+    if not np.isfinite(means).all():
+        return None
+    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    last = starts + sizes - 1
+    return zip(
+        (column.key for column in columns),
+        values[last].tolist(),
+        steps[last].tolist(),
+        low.tolist(),
+        high.tolist(),
+        np.clip(means, low, high).tolist(),
+        sizes.tolist(),
+        repeat(0),
+        strict=False,
+    )
+
+
 def _either(choose: Callable[[float, float], float], left: float | None, right: float | None) -> float | None:
     if left is None or right is None:
         return right if left is None else left
@@ -91,6 +127,7 @@ def _within(mean: float | None, low: float | None, high: float | None) -> float 
 
 
 def _mean(finite: Floats) -> float:
+    """May be infinite by rounding alone, next to the largest double there is; `_within` brings it back."""
     with np.errstate(over="ignore"):
         mean = float(finite.mean())
-    return mean if np.isfinite(mean) else float((finite / len(finite)).sum())
+        return mean if np.isfinite(mean) else float((finite / len(finite)).sum())

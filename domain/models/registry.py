@@ -35,6 +35,7 @@ from domain.models.ports import BlobStore, IncomingFile, ModelRepository, Receiv
 from domain.paging import Page, PageRequest
 from domain.runs import Tag
 from domain.search import parse
+from domain.storage import UNLIMITED, Place, Storage
 
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
@@ -43,11 +44,20 @@ _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 class Models:
     """Use-cases of the registry. `upload_limit` is in bytes."""
 
-    def __init__(self, *, models: ModelRepository, blobs: BlobStore, clock: Clock, upload_limit: int) -> None:
+    def __init__(
+        self,
+        *,
+        models: ModelRepository,
+        blobs: BlobStore,
+        clock: Clock,
+        upload_limit: int,
+        storage: Storage = UNLIMITED,
+    ) -> None:
         self._models = models
         self._blobs = blobs
         self._clock = clock
         self._upload_limit = upload_limit
+        self._storage = storage
 
     # --- models ----------------------------------------------------------------------------------
 
@@ -82,6 +92,7 @@ class Models:
             model_type=model.model_type,
             tags={tag.key: tag.value for tag in model.tags},
         )
+        self._storage.take(0)
         return await self._models.create(scope, model, token)
 
     async def update(self, scope: Scope, model: str, changes: ModelChanges) -> Model:
@@ -222,12 +233,15 @@ class Models:
     ) -> AbstractAsyncContextManager[IncomingFile]:
         """Room for the file of a new version; `announced` is the length the client claims, if it does.
 
-        Raises NotFound before a byte is read, and PayloadTooLarge for what is announced too large.
+        Raises NotFound before a byte is read, PayloadTooLarge for what is announced too large, and Unavailable for
+        what the disk has no room for.
         """
         scope.require(KeyScope.MODELS_WRITE)
         await self.get(scope, model)
         if announced is not None and announced > self._upload_limit:
             raise PayloadTooLarge(f"{announced} bytes; a file may have {self._upload_limit}", field="file")
+        self._storage.require(Place.FILES, announced or 0)
+        self._storage.require(Place.DATABASE)
         return self._blobs.receive(limit=self._upload_limit)
 
     async def add_version(
@@ -294,6 +308,7 @@ class Models:
             metrics=metrics,
             run_id=run_id,
         )
+        self._storage.take(len(draft.architecture or ""))
         return await self._models.add_version(scope, NewVersion(version, document, table), file.place, token)
 
     async def update_version(self, scope: Scope, version_id: str, changes: VersionChanges) -> ModelVersion:
@@ -323,6 +338,7 @@ class Models:
         if tensors is None:
             raise NotFound("no such version", field="version")
         parsed.check_weights(rules.table_of(tensors))
+        self._storage.take(len(document))
         return await self._models.set_architecture(scope, found.id, parsed)
 
     async def delete_version(self, scope: Scope, version_id: str) -> str:

@@ -17,6 +17,7 @@ from domain.patch import KEEP, Keep
 from domain.runs import entity, values
 from domain.runs.entity import Moment, Run
 from domain.runs.ports import RunRepository
+from domain.storage import Storage
 
 MOST_RUNS: Final = 1_000
 
@@ -32,12 +33,14 @@ class ManyRuns:
         moment: Callable[[], Moment],
         living_experiment: Callable[[Scope, str], Awaitable[str]],
         purged: Callable[[], None],
+        storage: Storage,
     ) -> None:
         self._runs = runs
         self._bus = bus
         self._moment = moment
         self._living_experiment = living_experiment
         self._purged = purged
+        self._storage = storage
 
     async def update(
         self,
@@ -58,6 +61,8 @@ class ManyRuns:
         if len(tags_delete) > values.MAX_AT_ONCE:
             raise BadUserInput(f"at most {values.MAX_AT_ONCE} keys at once", field="tags_delete")
         gone = [values.key(name, field=f"tags_delete[{place}]") for place, name in enumerate(tags_delete)]
+        if put:
+            self._storage.take(0, changes=len(put) * len(wanted))
         experiment_id = None if isinstance(experiment, Keep) else await self._living_experiment(scope, experiment)
 
         def decide(run: Run) -> Run:

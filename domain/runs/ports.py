@@ -33,12 +33,14 @@ class NewRun:
     experiment: ExperimentChoice
     status: RunStatus
     model_type: str | None
-    config: Mapping[str, JsonValue]
+    config: Mapping[str, JsonValue] | None
     params: tuple[Param, ...]
     tags: tuple[Tag, ...]
     notes: str | None
     parent_id: str | None
     created_at: datetime
+    config_from: str | None = None
+    """The run that tells the model type and the configuration where they are None."""
 
 
 class RunRepository(Protocol):
@@ -47,7 +49,8 @@ class RunRepository(Protocol):
     async def create(self, scope: Scope, new: NewRun, token: ClientToken | None, at: Moment) -> Run:
         """Makes the run, or answers the one that the token made before.
 
-        Raises NotFound (its experiment or parent, naming the field) and Conflict (an archived one, or the token).
+        Raises NotFound (its experiment, parent or `config_from`, naming the field) and
+        Conflict (an archived one, or the token).
         """
         ...
 

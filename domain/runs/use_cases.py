@@ -30,6 +30,7 @@ from domain.runs.feed import Feeds, RunChange
 from domain.runs.listing import RunParents, RunsRequest, listing
 from domain.runs.ports import ExperimentChoice, NewRun, RunRepository
 from domain.runs.values import JsonValue
+from domain.storage import UNLIMITED, Storage
 
 
 class Runs:
@@ -49,6 +50,7 @@ class Runs:
         hub: RunsHub,
         clock: Clock,
         stalled_after: timedelta,
+        storage: Storage = UNLIMITED,
     ) -> None:
         self._runs = runs
         self._experiments = experiments
@@ -56,6 +58,7 @@ class Runs:
         self._hub = hub
         self._clock = clock
         self._stalled_after = stalled_after
+        self._storage = storage
         self._reads: SharedReads[Run | None] = SharedReads()
         self._purged = asyncio.Event()
         self.many = ManyRuns(
@@ -64,6 +67,7 @@ class Runs:
             moment=self._moment,
             living_experiment=self._living_experiment,
             purged=self._purged.set,
+            storage=storage,
         )
         self._feeds = Feeds(runs=runs, hub=hub, moment=self._moment)
 
@@ -77,6 +81,7 @@ class Runs:
         experiment: str | None = None,
         model_type: str | None = None,
         config: JsonValue = None,
+        config_from: str | None = None,
         params: Iterable[tuple[str, JsonValue]] = (),
         tags: Iterable[tuple[str, str]] = (),
         parent_id: str | None = None,
@@ -86,9 +91,15 @@ class Runs:
     ) -> Run:
         """Makes a run, in its experiment by id or name (made when missing; `Default` when None is named).
 
-        Raises BadUserInput, PayloadTooLarge, NotFound (experiment or parent), Conflict (client token).
+        The configuration and the model type come from the run `config_from`, unless they are given. Its params do not:
+        they are what a script made of its configuration.
+
+        Raises BadUserInput, PayloadTooLarge, NotFound (experiment, parent, `config_from`), Conflict (client token),
+        Unavailable (no room).
         """
         scope.require(KeyScope.RUNS_WRITE)
+        if config_from is not None:
+            scope.require(KeyScope.RUNS_READ)
         given_params, given_tags = list(params), list(tags)
         at = self._moment()
         experiment_id, experiment_name = reference(DEFAULT_NAME if experiment is None else experiment)
@@ -98,12 +109,13 @@ class Runs:
             experiment=ExperimentChoice(experiment_id, experiment_name, ids.new("exp")),
             status=RunStatus.RUNNING if start else RunStatus.PENDING,
             model_type=_optional_title(model_type, "model_type"),
-            config=values.make_config(config),
+            config=None if config is None and config_from is not None else values.make_config(config),
             params=values.make_params(given_params),
             tags=values.make_tags(given_tags),
             notes=_optional_notes(notes),
             parent_id=None if parent_id is None else ids.parse("run", parent_id, field="parent_id"),
             created_at=at.now,
+            config_from=None if config_from is None else ids.parse("run", config_from, field="config_from"),
         )
         # After the checks: what is digested is bounded by then.
         token = ClientToken.of(
@@ -113,12 +125,15 @@ class Runs:
             experiment=experiment,
             model_type=model_type,
             config=config,
+            config_from=config_from,
             params=given_params,
             tags=given_tags,
             parent_id=parent_id,
             start=start,
             notes=notes,
         )
+        size = values.MAX_CONFIG_BYTES if new.config is None else len(str(new.config))
+        self._storage.take(size, changes=1 + len(new.params) + len(new.tags))
         run = await self._runs.create(scope, new, token, at)
         if run.id == new.id:
             self._bus.publish(RunChanged(run.id))
@@ -144,6 +159,7 @@ class Runs:
             changes["name"] = names.title(name)
         if not isinstance(notes, Keep):
             changes["notes"] = _optional_notes(notes)
+            self._storage.take(len(notes or ""))
         if not isinstance(model_type, Keep):
             changes["model_type"] = _optional_title(model_type, "model_type")
         if not isinstance(experiment, Keep):
@@ -206,6 +222,7 @@ class Runs:
         Raises NotFound, BadUserInput, and Conflict (ended, archived, or another value of a key).
         """
         checked = values.make_params(params)
+        self._storage.take(0, changes=len(checked))
         return await self._change(scope, run_id, lambda run: entity.with_params(run, checked), id_field="run_id")
 
     async def change_tags(
@@ -216,6 +233,8 @@ class Runs:
         keys = [values.key(name, field=f"keys[{place}]") for place, name in enumerate(remove)]
         if len(keys) > values.MAX_AT_ONCE:
             raise BadUserInput(f"at most {values.MAX_AT_ONCE} keys at once", field="keys")
+        if tags:
+            self._storage.take(0, changes=len(tags))
         return await self._change(
             scope, run_id, lambda run: entity.with_tags(entity.without_tags(run, keys), tags), id_field="run_id"
         )

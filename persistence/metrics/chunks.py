@@ -1,12 +1,12 @@
-"""The stored form of a sealed chunk: the points of one series in the order accepted, and two levels to draw it from.
+"""The stored form of a sealed chunk: the points of one series in the order accepted, and levels to draw it from.
 
     payload, level = version (1 byte: 1) · packing (1) · rows (4) · body
     packing        = 0: the body as it is, 1: zstd; then the length of the body (4) comes before it
     body           = payload: steps · timestamps · values by plane
                      level:   width (1) · steps · timestamps · counts · values, lows and highs by plane
 
-Integers and planes are those of `persistence.metrics.packing`. `fine` and `coarse` are left out where they would
-hardly be shorter than what they stand in for. Damage raises `CorruptPayload`.
+Integers and planes are those of `persistence.metrics.packing`. `fine` and `coarse` are by step, `times` is by time;
+each is left out where it would hardly be shorter than what it stands in for. Damage raises `CorruptPayload`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ MOST_POINTS: Final = 32_768
 # Two more buckets than the share of points: the first point's own, and one for a chunk that begins inside a bucket.
 FINE_SHARE: Final = 32
 COARSE_SHARE: Final = 1_024
+TIMES_SHARE: Final = 256
 _SPARE: Final = 2
 _FEWEST_FOR_FINE: Final = 256
 _FEWEST_FOR_COARSE: Final = 8_192
+_FEWEST_FOR_TIMES: Final = 2_048
 
 _VERSION: Final = 1
 _PLAIN, _ZSTD = 0, 1
@@ -48,23 +50,26 @@ class Packed:
     payload: bytes
     fine: bytes | None
     coarse: bytes | None
+    times: bytes | None
 
     @property
     def size(self) -> int:
         """Its bytes."""
-        return len(self.payload) + len(self.fine or b"") + len(self.coarse or b"")
+        return len(self.payload) + sum(len(level or b"") for level in (self.fine, self.coarse, self.times))
 
 
 def pack(column: Column) -> Packed:
     """A chunk of at most MOST_POINTS points."""
     points = len(column)
-    fine = coarse = None
+    fine = coarse = times = None
     if points >= _FEWEST_FOR_FINE:
         level = Level.of(column).widened(points // FINE_SHARE + _SPARE)
         fine = pack_level(level)
         if points >= _FEWEST_FOR_COARSE:
             coarse = pack_level(level.widened(points // COARSE_SHARE + _SPARE))
-    return Packed(int(column.steps.min()), int(column.steps.max()), points, pack_points(column), fine, coarse)
+    if points >= _FEWEST_FOR_TIMES:
+        times = pack_level(Level.of(column, timed=True).widened(points // TIMES_SHARE + _SPARE))
+    return Packed(int(column.steps.min()), int(column.steps.max()), points, pack_points(column), fine, coarse, times)
 
 
 def pack_points(column: Column) -> bytes:
@@ -91,15 +96,15 @@ def pack_level(level: Level) -> bytes:
     return _packed(len(level), bytes((level.width,)) + integers + planes(numbers.tobytes()))
 
 
-def unpack_level(stored: bytes) -> Level:
-    """A level. Raises CorruptPayload."""
+def unpack_level(stored: bytes, *, timed: bool = False) -> Level:
+    """A level, by time or by step. Raises CorruptPayload."""
     try:
         rows, body = _unpacked(stored)
         steps, at = unpack_ints(body, 1, rows)
         timestamps, at = unpack_ints(body, at, rows)
         counts, at = unpack_ints(body, at, rows)
         values, low, high = unpack_floats(body[at:], 3 * rows, by_plane=True).reshape(3, rows)
-        return Level(body[0], steps, values, timestamps, low, high, counts)
+        return Level(body[0], steps, values, timestamps, low, high, counts, timed)
     except (struct.error, ValueError, IndexError, KeyError, zstandard.ZstdError) as error:
         raise CorruptPayload("a stored metric level cannot be read") from error
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from asyncpg import Record
 
 from domain import ids
-from domain.metrics import Column, MetricSeries, RunSeries, SeriesAxis, SeriesRequest, draw, joined
-from domain.metrics.pyramid import Group, Level, arranged, draw_levels, within
-from domain.metrics.series import shared_out
+from domain.metrics import Column, MetricSeries, RunSeries, SeriesAxis, SeriesRequest, joined
+from domain.metrics.pyramid import Group, Level, arranged, draw_levels, in_time, too_coarse, windowed, within
+from domain.metrics.series import shared_out, window_bounds
 from persistence.metrics import read_sql as sql
 from persistence.metrics.chunks import unpack_level, unpack_points
 from persistence.metrics.codec import decode
@@ -42,12 +43,17 @@ class _Piece:
             self.column = unpack_points(key, self.data or b"")
         return self.column
 
-    def drawn(self, key: str) -> Level:
+    def drawn(self, key: str, *, timed: bool) -> Level:
         """Its level as it is now."""
         if self.level is None:
-            points = self.kind == sql.POINTS
-            self.level = Level.of(self.points(key)) if points else unpack_level(self.data or b"")
+            if self.kind == sql.POINTS:
+                self.level = Level.of(self.points(key), timed=timed)
+            else:
+                self.level = unpack_level(self.data or b"", timed=timed)
         return self.level
+
+
+_Part: TypeAlias = tuple[tuple[int, ...], Level | None]
 
 
 @dataclass(slots=True)
@@ -61,46 +67,82 @@ class _Sketch:
     done: bool = False
     series: MetricSeries | None = None
     wanted: dict[int, int] = field(default_factory=dict)
-    groups: list[Group] | None = None
-    cut: dict[int, Level | None] = field(default_factory=dict)
+    cut: dict[tuple[int, ...], Level | None] = field(default_factory=dict)
 
     def advance(self) -> None:
         """Draws, or says what is missing."""
         self.wanted = {}
-        if self.request.axis is not SeriesAxis.STEP:
-            self._finish(draw(joined([piece.points(self.key) for piece in self.pieces]), self.request, self.began))
-            return
-        if self.groups is None:
-            self.groups = arranged([(piece.first_step, piece.last_step) for piece in self.pieces], self.request)
-        for group in self.groups:
-            if not group.whole:
-                self._want(self.pieces[place] for place in group.places)
+        parts = self._by_time() if self._timed else self._by_step()
         if self.wanted:
             return
-        levels = [level for place, group in enumerate(self.groups) if (level := self._level(place, group)) is not None]
+        levels = [level for _, level in parts if level is not None]
         drawn = draw_levels(self.key, levels, self.request.points) if levels else None
         if not isinstance(drawn, int):
-            self._finish(drawn)
+            self.done, self.series = True, drawn
+            self.pieces, self.cut = [], {}
             return
-        wide = (self.pieces[group.places[0]] for group in self.groups if group.whole)
-        for piece in wide:
-            if piece.drawn(self.key).width > drawn:
+        for places, level in parts:
+            if level is not None and too_coarse(level, drawn):
+                piece = self.pieces[places[0]]
                 self.wanted[piece.id] = sql.FINE if piece.kind == sql.COARSE else sql.POINTS
 
-    def _finish(self, series: MetricSeries | None) -> None:
-        self.done, self.series = True, series if series and series.count else None
-        self.pieces = []
+    @property
+    def _timed(self) -> bool:
+        return self.request.axis is not SeriesAxis.STEP
 
-    def _want(self, pieces: Iterable[_Piece]) -> None:
-        self.wanted.update((piece.id, sql.POINTS) for piece in pieces if piece.kind != sql.POINTS)
+    def _by_step(self) -> list[_Part]:
+        """The pieces that the window takes in, as far as nothing is wanted."""
+        parts: list[_Part] = []
+        for group in self._arranged(self.request):
+            level = self._whole(group.places[0]) if group.whole else self._points(group.places)
+            parts.append((group.places, level))
+        return parts
 
-    def _level(self, place: int, group: Group) -> Level | None:
-        if group.whole:
-            return self.pieces[group.places[0]].drawn(self.key)
-        if place not in self.cut:
-            column = joined([self.pieces[each].points(self.key) for each in group.places])
-            self.cut[place] = within(column, self.request)
-        return self.cut[place]
+    def _by_time(self) -> list[_Part]:
+        groups = self._arranged(SeriesRequest())
+        levels = [
+            self._whole(group.places[0]) if group.whole else self._points(group.places, cut=False) for group in groups
+        ]
+        known = [level for level in levels if level is not None]
+        if self.wanted:
+            return []
+        low, high = window_bounds(self.request, self.began)
+        parts: list[_Part] = []
+        for together in in_time(known):
+            first = int(known[together[0]].timestamps[0])
+            last = max(int(known[each].timestamps[-1]) for each in together)
+            if first > high or last < low:
+                continue
+            places = tuple(sorted(place for each in together for place in groups[each].places))
+            untouched = len(together) == 1 and low <= first and last <= high
+            parts.append((places, known[together[0]] if untouched else self._points(places)))
+        return parts
+
+    def _arranged(self, request: SeriesRequest) -> list[Group]:
+        return arranged([(piece.first_step, piece.last_step) for piece in self.pieces], request)
+
+    def _whole(self, place: int) -> Level:
+        return self.pieces[place].drawn(self.key, timed=self._timed)
+
+    def _points(self, places: tuple[int, ...], *, cut: bool = True) -> Level | None:
+        """The points of several pieces, but for `cut=False` only those in the window; None without one.
+
+        Also None when they are wanted first.
+        """
+        pieces = [self.pieces[place] for place in places]
+        lacking = {piece.id: sql.POINTS for piece in pieces if piece.kind != sql.POINTS}
+        if lacking:
+            self.wanted.update(lacking)
+            return None
+        known = (*places, cut)
+        if known not in self.cut:
+            column = joined([piece.points(self.key) for piece in pieces])
+            if not self._timed:
+                self.cut[known] = within(column, self.request)
+            else:
+                level = Level.of(column, timed=True)
+                self.cut[known] = windowed(level, window_bounds(self.request, self.began)) if cut else level
+        return self.cut[known]
 
 
 class Drawing:

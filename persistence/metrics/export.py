@@ -7,7 +7,8 @@ their key changes, so the export goes on behind the last point it gave of each k
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Final
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from asyncpg import Record
 
 from domain import ids
 from domain.access import Scope
+from domain.errors import NotFound
 from domain.metrics import Column
 from persistence.database import Database
 from persistence.metrics import read_sql as sql
@@ -26,36 +28,50 @@ from persistence.metrics.rows import off_loop
 POINTS_AT_ONCE: Final = 200_000
 ROWS_AT_ONCE: Final = 500
 _HEAVY_BYTES: Final = 64 * 1024
+_PURGED: Final = "the run is purged"
 
 
 async def exported(
     database: Database, scope: Scope, run_id: str, keys: tuple[str, ...] | None
 ) -> AsyncIterator[list[Column]]:
-    """The points of the given keys, or of all; each key's in the order accepted. Ends early when the run is purged."""
+    """The points of the given keys, or of all; each key's in the order accepted.
+
+    Raises NotFound when the run is purged meanwhile, CorruptPayload when points are missing.
+    """
     run = (ids.to_uuid(scope.workspace_id), ids.to_uuid(run_id))
     named = None if keys is None else list(keys)
     wanted = None if keys is None else frozenset(keys)
     begun = await database.fetch(sql.COUNTS, *run, named)
-    head = begun[0]["head"] if begun else 0
+    if not begun:
+        raise NotFound(_PURGED, field="id")
+    head = begun[0]["head"]
     left = _Left({row["key"]: row["count"] for row in begun if row["key"] is not None})
     place = 0  # the batch up to which everything was given
     while place < head:
         rows = await database.fetch(sql.NEXT, *run, place, POINTS_AT_ONCE, ROWS_AT_ONCE)
         if not rows:
-            return
+            raise NotFound(_PURGED, field="id")
         if place < rows[0]["sealed_seq"]:
-            async for column in _sealed(database, run, place, named, left):
-                yield [column]
+            async with aclosing(_sealed(database, run, place, named, left)) as columns:
+                async for column in columns:
+                    yield [column]
             place = rows[0]["sealed_seq"]
             continue
         for row in rows:
-            if row["seq"] is None or row["seq"] > head:
-                return
-            columns = await off_loop(len(row["payload"]) > _HEAVY_BYTES, lambda row=row: decode(row["payload"], wanted))  # type: ignore[misc]  # row is bound
-            for column in columns:
+            if row["seq"] is None:
+                raise CorruptPayload("a stored metric batch is missing")
+            if row["seq"] > head:
+                place = head
+                break
+            found = await off_loop(len(row["payload"]) > _HEAVY_BYTES, lambda row=row: decode(row["payload"], wanted))  # type: ignore[misc]  # row is bound
+            for column in found:
                 left.given[column.key] += len(column)
             place = row["seq"]
-            yield columns
+            yield found
+    if left.given != left.counts:
+        if not await database.fetch(sql.COUNTS, *run, named):
+            raise NotFound(_PURGED, field="id")
+        raise CorruptPayload("stored points are missing")
 
 
 class _Left:
@@ -80,7 +96,7 @@ class _Left:
 
 async def _sealed(
     database: Database, run: tuple[UUID, UUID], place: int, keys: list[str] | None, left: _Left
-) -> AsyncIterator[Column]:
+) -> AsyncGenerator[Column]:
     """What is left in the chunks that hold points of batches after `place`."""
     key, end = "", 0
     while rows := await database.fetch(sql.CHUNKS, *run, place, key, end, POINTS_AT_ONCE, ROWS_AT_ONCE, keys):

@@ -3,101 +3,159 @@
 What is wrong with a single batch (no such run, an ended run, a repeated id, too many keys) is its own answer and leaves
 the others alone. Sequence numbers come from the heads of the runs, locked until the commit: they have no gap and follow
 the order of commits, so a reader that saw number n has seen everything before it. Nothing here publishes or retries.
+
+Runs whose state is known from the last commit are written to by one statement that commits by itself; it takes only
+those that still are as they were known. Whatever it leaves, and every batch that may have been stored before, is read
+and written in a transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final, TypeAlias
+from dataclasses import replace
+from typing import Final
 
 from asyncpg import Record
 
 from domain import ids
-from domain.access import Scope
-from domain.errors import BadUserInput, Conflict, DomainError, NotFound
-from domain.metrics import MAX_KEYS, Appended, Draft, MetricSummary
+from domain.errors import DomainError, NotFound
+from domain.figures import IngestFigures
+from domain.metrics import Appended, MetricSummary
 from domain.metrics.batch import SERVER_NAMED
 from persistence.database import Connection, Database
 from persistence.metrics import sql
-from persistence.metrics.codec import encode
-from persistence.metrics.rows import milliseconds, off_loop, read_summary
-from persistence.run_writes import TOUCH, RunWrite, lock_all_for_write
+from persistence.metrics.known import KnownRun, KnownRuns
+from persistence.metrics.plan import Answer, Arrival, OpenRun, Place, Plan
+from persistence.metrics.rows import off_loop, read_summary
+from persistence.run_writes import TOUCH, RunIsBusy, RunWrite, lock_all_for_write
 
 HEAVY_POINTS: Final = 4_000
-HEAVY_KEYS: Final = 100
-
-Answer: TypeAlias = Appended | DomainError
-_Opened: TypeAlias = RunWrite | NotFound | Conflict
-_Place: TypeAlias = tuple[str, str]
-"""Run id and key, or run id and batch id."""
+HEAVY_KEYS: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What is stored of a batch: its payload, and the summary of each of its columns. `last_step` None: no point."""
+async def commit_known(
+    database: Database, group: Sequence[Arrival], known: KnownRuns, figures: IngestFigures
+) -> list[Answer | None]:
+    """Stores what it can of a group in one round trip; None for each batch that it left alone.
 
-    points: int
-    last_step: int | None
-    payload: bytes
-    summaries: list[MetricSummary]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Arrival:
-    """A batch that waits to be stored. `prepared` is None while its steps depend on what the run holds."""
-
-    scope: Scope
-    run_id: str
-    batch_id: str
-    draft: Draft
-    digest: bytes
-    now: datetime
-    prepared: Prepared | None
-
-
-def prepare(draft: Draft, last_step: int | None, now: datetime) -> Prepared:
-    """What is stored of a draft behind a run's last step. Raises BadUserInput when no step follows that one."""
-    batch = draft.settle(last_step, milliseconds(now))
-    # A batch of nothing but nulls is kept too: its id is taken, and its place in the sequence holds no point.
-    return Prepared(
-        batch.points,
-        batch.last_step if batch.columns else None,
-        encode(batch),
-        [MetricSummary.of(column) for column in batch.columns],
+    Raises what the database raises: then nothing of the group is stored, except that nobody knows it when it is
+    Unavailable. A batch id that was used before is a UniqueViolationError.
+    """
+    guessed = _guessed(group, known)
+    if not guessed:
+        return [None] * len(group)
+    plan = Plan(
+        {place: OpenRun(place[1], run.seq, run.last_step, run.summaries, run.keys) for place, run in guessed.items()},
+        {},
     )
+    taken = [arrival if arrival.place in guessed else None for arrival in group]
+    answers = await off_loop(
+        _are_heavy([arrival for arrival in taken if arrival is not None]),
+        lambda: [None if arrival is None else plan.take(arrival) for arrival in taken],
+    )
+    written = plan.written()
+    if not written:
+        return [None] * len(group)
+    began = min(arrival.now for arrival in group)
+    try:
+        rows = await database.fetch(
+            sql.APPEND_KNOWN,
+            began,
+            [ids.to_uuid(run.run_id) for _, run in written],
+            [ids.to_uuid(workspace_id) for workspace_id, _ in written],
+            [run.stored for _, run in written],
+            [guessed[workspace_id, run.run_id].last_step for workspace_id, run in written],
+            [run.seq for _, run in written],
+            [run.points for _, run in written],
+            [run.last_step for _, run in written],
+            *plan.batches(),
+            *plan.summaries(),
+        )
+    except BaseException:
+        known.forget(run.run_id for _, run in written)
+        raise
+    stop_requested = {ids.from_uuid("run", row["run_id"]): row["stop_requested"] for row in rows}
+    for workspace_id, run in written:
+        if run.run_id in stop_requested:
+            known.learn(workspace_id, run)
+        else:
+            known.forget((run.run_id,))
+    figures.stored(plan.sizes(stop_requested))
+    return [_told(answer, stop_requested.get(arrival.run_id)) for arrival, answer in zip(group, answers, strict=True)]
 
 
-async def commit(database: Database, group: Sequence[Arrival], *, again: bool = False) -> list[Answer]:
+async def commit(
+    database: Database,
+    group: Sequence[Arrival],
+    known: KnownRuns,
+    figures: IngestFigures,
+    *,
+    again: bool = False,
+    wait: bool = False,
+) -> list[Answer]:
     """Stores a group; answers each batch in its order, after the commit. `again`: it may have been stored already.
 
-    Raises what the database raises: then nothing of the group is stored, except that nobody knows it when the commit
-    itself raised Unavailable.
+    The answer for a run that somebody else has locked is RunIsBusy, unless `wait` says to wait for it. Raises as
+    `commit_known`.
     """
-    async with database.transaction() as tx:
-        began = min(arrival.now for arrival in group)
-        opened = await lock_all_for_write(tx, [(arrival.scope, arrival.run_id) for arrival in group], began)
-        known = [each for each in group if not isinstance(_of(opened, each), NotFound)]
-        # The name that the server gave a batch is new, unless the batch was tried before.
-        ledger = await _ledger(tx, [each for each in known if again or not each.batch_id.startswith(SERVER_NAMED)])
-        fresh = [
-            each
-            for each in known
-            if isinstance(_of(opened, each), RunWrite) and (each.run_id, each.batch_id) not in ledger
-        ]
-        summaries, counts = await _summaries(tx, fresh)
-        plan = _Plan(opened, ledger, summaries, counts)
-        answers = await off_loop(_are_heavy(fresh), lambda: [plan.take(arrival) for arrival in group])
-        if plan.rows:
-            await tx.execute(sql.APPEND_ALL, plan.touched(), began, *plan.arguments())
-        elif plan.opened_runs:
-            await tx.execute(TOUCH, plan.touched(), began)
+    try:
+        async with database.transaction() as tx:
+            began = min(arrival.now for arrival in group)
+            wanted = [(arrival.scope, arrival.run_id) for arrival in group]
+            opened = await lock_all_for_write(tx, wanted, began, wait=wait)
+            asked = [each for each in group if not isinstance(opened[each.place], NotFound | RunIsBusy)]
+            # The name that the server gave a batch is new, unless the batch was tried before.
+            ledger = await _ledger(tx, [each for each in asked if again or not each.batch_id.startswith(SERVER_NAMED)])
+            fresh = [
+                each
+                for each in asked
+                if isinstance(opened[each.place], RunWrite) and (each.run_id, each.batch_id) not in ledger
+            ]
+            plan = Plan(await _read(tx, opened, fresh), ledger)
+            answers = await off_loop(_are_heavy(fresh), lambda: [plan.take(arrival) for arrival in group])
+            written = plan.written()
+            touched = [ids.to_uuid(run_id) for run_id in plan.touched]
+            if written:
+                await tx.execute(
+                    sql.APPEND_ALL,
+                    touched,
+                    began,
+                    [ids.to_uuid(run.run_id) for _, run in written],
+                    [run.seq for _, run in written],
+                    [run.points for _, run in written],
+                    [run.last_step for _, run in written],
+                    *plan.batches(),
+                    *plan.summaries(),
+                )
+            elif touched:
+                await tx.execute(TOUCH, touched, began)
+    except BaseException:
+        known.forget(arrival.run_id for arrival in group)
+        raise
+    for workspace_id, run in written:
+        known.learn(workspace_id, run)
+    figures.stored(plan.sizes(plan.touched))
     return answers
 
 
-def _of(opened: Mapping[tuple[str, str], _Opened], arrival: Arrival) -> _Opened:
-    return opened[arrival.scope.workspace_id, arrival.run_id]
+def _guessed(group: Sequence[Arrival], known: KnownRuns) -> dict[Place, KnownRun]:
+    """The runs of a group of which enough is known for every one of their batches: they must keep their order."""
+    guessed: dict[Place, KnownRun] = {}
+    unknown: set[Place] = set()
+    for arrival in group:
+        run = known.get(arrival.run_id)
+        if run is not None and run.covers(arrival):
+            guessed[arrival.place] = run
+        else:
+            unknown.add(arrival.place)
+    return {place: run for place, run in guessed.items() if place not in unknown}
+
+
+def _told(answer: Answer | None, stop_requested: bool | None) -> Answer | None:
+    """The answer with what the statement found out about its run; None when it did not write to it."""
+    if stop_requested is None or answer is None:
+        return None
+    return replace(answer, stop_requested=True) if stop_requested and isinstance(answer, Appended) else answer
 
 
 def _are_heavy(fresh: Sequence[Arrival]) -> bool:
@@ -107,7 +165,7 @@ def _are_heavy(fresh: Sequence[Arrival]) -> bool:
     )
 
 
-async def _ledger(tx: Connection, group: Sequence[Arrival]) -> dict[_Place, tuple[bytes, Appended]]:
+async def _ledger(tx: Connection, group: Sequence[Arrival]) -> dict[Place, tuple[bytes, Appended]]:
     """What is remembered of the ids of these batches: the digest of the first one, and its answer."""
     runs = [ids.to_uuid(each.run_id) for each in group]
     rows = await tx.fetch(sql.LEDGER_ALL, runs, [each.batch_id for each in group]) if group else []
@@ -121,128 +179,36 @@ async def _ledger(tx: Connection, group: Sequence[Arrival]) -> dict[_Place, tupl
     }
 
 
-async def _summaries(tx: Connection, fresh: Sequence[Arrival]) -> tuple[dict[_Place, MetricSummary], dict[str, int]]:
-    """The summaries of the keys that change, and how many keys those runs have that get new ones.
+async def _read(
+    tx: Connection, opened: Mapping[Place, RunWrite | DomainError], fresh: Sequence[Arrival]
+) -> dict[Place, OpenRun | DomainError]:
+    """The opened runs with the summaries of the keys that change, and the number of keys of those that get new ones.
 
     The heads of the runs are locked, so nobody else changes them.
     """
     keys = {(each.run_id, column.key) for each in fresh for column in each.draft.columns}
-    if not keys:
-        return {}, {}
-    rows: list[Record] = await tx.fetch(
-        sql.SUMMARIES_OF_ALL, [ids.to_uuid(run_id) for run_id, _ in keys], [key for _, key in keys]
-    )
-    found = {(ids.from_uuid("run", row["run_id"]), row["key"]): read_summary(row) for row in rows}
-    growing = {run_id for run_id, _ in keys - found.keys()}
-    counts = await tx.fetch(sql.COUNT_KEYS_OF_ALL, [ids.to_uuid(run_id) for run_id in growing]) if growing else []
-    return found, dict.fromkeys(growing, 0) | {ids.from_uuid("run", row["run_id"]): row["keys"] for row in counts}
-
-
-@dataclass(slots=True)
-class _Head:
-    """The head of a run as it moves through a group."""
-
-    seq: int
-    last_step: int | None
-    points: int = 0
-
-
-@dataclass(slots=True)
-class _Row:
-    """A batch to be stored."""
-
-    arrival: Arrival
-    seq: int
-    prepared: Prepared
-
-
-@dataclass(slots=True)
-class _Plan:
-    """Decides about the batches of a group one by one, in the order in which they arrived. Computes only."""
-
-    opened: Mapping[tuple[str, str], _Opened]
-    ledger: dict[_Place, tuple[bytes, Appended]]
-    summaries: dict[_Place, MetricSummary]
-    counts: dict[str, int]
-    rows: list[_Row] = field(default_factory=list)
-    opened_runs: set[str] = field(default_factory=set)
-    _heads: dict[str, _Head] = field(default_factory=dict)
-    _changed: dict[_Place, None] = field(default_factory=dict)
-
-    def take(self, arrival: Arrival) -> Answer:
-        """The answer to the next batch, which is stored with the group when it is accepted."""
-        run = _of(self.opened, arrival)
-        if isinstance(run, NotFound):
-            return run
-        earlier = self.ledger.get((arrival.run_id, arrival.batch_id))
-        if earlier is None:
-            if isinstance(run, Conflict):
-                return run
-            try:
-                return self._accept(arrival, run)
-            except BadUserInput as refusal:
-                return refusal
-        # The run may have ended after it took this very batch, whose answer was lost: so the ledger comes first.
-        digest, answer = earlier
-        if digest != arrival.digest:
-            return Conflict("this batch id was used for other points of the run", field="batch_id")
-        if isinstance(run, RunWrite):
-            self.opened_runs.add(run.run_id)
-        return answer
-
-    def _accept(self, arrival: Arrival, run: RunWrite) -> Appended:
-        run_id = run.run_id
-        head = self._heads.get(run_id) or _Head(run.metric_seq, run.last_step)
-        prepared = arrival.prepared or prepare(arrival.draft, head.last_step, arrival.now)
-        added = sum((run_id, summary.key) not in self.summaries for summary in prepared.summaries)
-        if added and self.counts[run_id] + added > MAX_KEYS:
-            raise BadUserInput(f"a run has at most {MAX_KEYS} metric keys; this batch would add {added}")
-        if added:
-            self.counts[run_id] += added
-        for summary in prepared.summaries:
-            place = run_id, summary.key
-            before = self.summaries.get(place)
-            self.summaries[place] = summary if before is None else before.then(summary)
-            self._changed[place] = None
-        first = run_id not in self._heads
-        self._heads[run_id] = head
-        head.seq += 1
-        head.points += prepared.points
-        if prepared.last_step is not None:
-            head.last_step = prepared.last_step if head.last_step is None else max(head.last_step, prepared.last_step)
-        self.rows.append(_Row(arrival, head.seq, prepared))
-        self.opened_runs.add(run_id)
-        answer = Appended(head.seq, prepared.points, run.stop_requested, run.started and first)
-        self.ledger[run_id, arrival.batch_id] = arrival.digest, answer
-        return answer
-
-    def touched(self) -> list[Any]:
-        """The runs that were written to."""
-        return [ids.to_uuid(run_id) for run_id in self.opened_runs]
-
-    def arguments(self) -> tuple[list[Any], ...]:
-        """The arguments of APPEND_ALL behind the first two."""
-        heads, changed = self._heads, [self.summaries[place] for place in self._changed]
-        runs = {run_id: ids.to_uuid(run_id) for run_id in heads}
-        return (
-            [runs[row.arrival.run_id] for row in self.rows],
-            [row.seq for row in self.rows],
-            [row.arrival.batch_id for row in self.rows],
-            [row.arrival.digest for row in self.rows],
-            [row.prepared.points for row in self.rows],
-            [row.prepared.payload for row in self.rows],
-            [row.arrival.now for row in self.rows],
-            list(runs.values()),
-            [head.seq for head in heads.values()],
-            [head.points for head in heads.values()],
-            [head.last_step for head in heads.values()],
-            [runs[run_id] for run_id, _ in self._changed],
-            [summary.key for summary in changed],
-            [summary.last for summary in changed],
-            [summary.last_step for summary in changed],
-            [summary.min for summary in changed],
-            [summary.max for summary in changed],
-            [summary.mean for summary in changed],
-            [summary.count for summary in changed],
-            [summary.non_finite for summary in changed],
+    rows: list[Record] = []
+    if keys:
+        rows = await tx.fetch(
+            sql.SUMMARIES_OF_ALL, [ids.to_uuid(run_id) for run_id, _ in keys], [key for _, key in keys]
         )
+    before: dict[str, dict[str, MetricSummary]] = {run_id: {} for run_id, _ in keys}
+    for row in rows:
+        before[ids.from_uuid("run", row["run_id"])][row["key"]] = read_summary(row)
+    growing = {run_id for run_id, key in keys if key not in before[run_id]}
+    counted = await tx.fetch(sql.COUNT_KEYS_OF_ALL, [ids.to_uuid(run_id) for run_id in growing]) if growing else []
+    counts = dict.fromkeys(growing, 0) | {ids.from_uuid("run", row["run_id"]): row["keys"] for row in counted}
+    return {
+        place: OpenRun(
+            run.run_id,
+            run.metric_seq,
+            run.last_step,
+            before.get(run.run_id, {}),
+            counts.get(run.run_id),
+            stop_requested=run.stop_requested,
+            started=run.started,
+        )
+        if isinstance(run, RunWrite)
+        else run
+        for place, run in opened.items()
+    }

@@ -15,7 +15,7 @@ SUMMARIES: Final = f"""
     SELECT r.id AS run_id, s.*
     FROM runs r CROSS JOIN LATERAL (
         SELECT {_SUMMARY} FROM metric_summaries m
-        WHERE m.run_id = r.id AND ($3::text[] IS NULL OR m.key = ANY($3))
+        WHERE m.run_id = r.id AND (m.key = ANY($3) OR $3::text[] IS NULL AND starts_with(m.key, 'system/') = $5)
         ORDER BY m.key COLLATE "C" LIMIT $4
     ) s
     WHERE r.workspace_id = $1 AND r.id = ANY($2::uuid[]) AND r.purged_at IS NULL
@@ -27,36 +27,43 @@ KEYS: Final = """
            ARRAY(
                SELECT m.key FROM metric_summaries m
                WHERE m.run_id = r.id AND ($3::text IS NULL OR m.key COLLATE "C" > $3)
+                 AND starts_with(m.key, 'system/') = $5
                ORDER BY m.key COLLATE "C" LIMIT $4
            ) AS keys,
-           (SELECT count(*) FROM metric_summaries m WHERE m.run_id = r.id) AS total
+           (SELECT count(*) FROM metric_summaries m WHERE m.run_id = r.id AND starts_with(m.key, 'system/') = $5)
+               AS total
     FROM runs r
     WHERE r.workspace_id = $1 AND r.id = ANY($2::uuid[]) AND r.purged_at IS NULL
 """
 
 # What the pieces of SERIES and MORE are.
-HEAD, POINTS, FINE, COARSE, BATCH = range(5)
+HEAD, POINTS, FINE, COARSE, TIMES, BATCH = range(6)
 
 # Of each run in one snapshot: its head, the chunks of the keys asked for and its unsealed batches. Keys are $3, or the
-# first $4. A chunk comes as its coarsest level, or with $5 as its points; outside the steps $6 to $7 without either.
+# first $4. A chunk comes as its coarsest level, with $5 as its level by time, or as its points; outside the steps $6 to
+# $7 without any.
 SERIES: Final = f"""
     SELECT r.id AS run_id, COALESCE(r.started_at, r.created_at) AS began, piece.*
     FROM runs r JOIN run_heads h ON h.run_id = r.id
     CROSS JOIN LATERAL (
         SELECT CASE WHEN $4::int8 IS NULL THEN $3::text[] ELSE ARRAY(
-            SELECT m.key::text FROM metric_summaries m WHERE m.run_id = r.id ORDER BY m.key COLLATE "C" LIMIT $4
+            SELECT m.key::text FROM metric_summaries m
+            WHERE m.run_id = r.id AND starts_with(m.key, 'system/') = $8 ORDER BY m.key COLLATE "C" LIMIT $4
         ) END AS keys
     ) named
     CROSS JOIN LATERAL (
         SELECT {HEAD} AS kind, h.metric_seq AS place, named.keys, NULL::int8 AS id, NULL::text AS key,
                NULL::int8 AS first_step, NULL::int8 AS last_step, NULL::bytea AS data
         UNION ALL
-        SELECT CASE WHEN $5 OR c.fine IS NULL THEN {POINTS} WHEN c.coarse IS NULL THEN {FINE} ELSE {COARSE} END,
+        SELECT CASE WHEN $5 AND c.times IS NOT NULL THEN {TIMES} WHEN $5 OR c.fine IS NULL THEN {POINTS}
+                    WHEN c.coarse IS NULL THEN {FINE} ELSE {COARSE} END,
                c.first_point, NULL, c.id, c.key, c.first_step, c.last_step,
                CASE WHEN c.last_step < $6 OR c.first_step > $7 THEN NULL
-                    WHEN $5 OR c.fine IS NULL THEN c.payload
-                    ELSE COALESCE(c.coarse, c.fine) END
-        FROM metric_chunks c WHERE c.run_id = r.id AND (named.keys IS NULL OR c.key = ANY(named.keys))
+                    WHEN $5 THEN COALESCE(c.times, c.payload)
+                    ELSE COALESCE(c.coarse, c.fine, c.payload) END
+        FROM metric_chunks c WHERE c.run_id = r.id AND (
+            c.key = ANY(named.keys) OR named.keys IS NULL AND starts_with(c.key, 'system/') = $8
+        )
         UNION ALL
         SELECT {BATCH}, b.seq, NULL, NULL, NULL, NULL, NULL, b.payload
         FROM metric_batches b WHERE b.run_id = r.id AND b.seq > h.sealed_seq

@@ -19,6 +19,7 @@ from domain.metrics import (
     KeysRequest,
     MetricKey,
     MetricsSince,
+    MetricStream,
     MetricSummary,
     RunSeries,
     SeriesAxis,
@@ -59,7 +60,12 @@ class MetricReads:
         self, scope: Scope, run_ids: list[str], request: SummariesRequest
     ) -> dict[str, list[MetricSummary]]:
         rows = await self._of_runs(
-            sql.SUMMARIES, scope, run_ids, None if request.keys is None else list(request.keys), request.first
+            sql.SUMMARIES,
+            scope,
+            run_ids,
+            None if request.keys is None else list(request.keys),
+            request.first,
+            request.stream is MetricStream.SYSTEM,
         )
         found: dict[str, list[MetricSummary]] = {run_id: [] for run_id in run_ids}
         for row in rows:
@@ -69,7 +75,8 @@ class MetricReads:
     async def keys(self, scope: Scope, run_ids: list[str], request: KeysRequest) -> dict[str, Page[MetricKey]]:
         page = request.page
         (after,) = (None,) if page.after is None else _KEYS.decode(page.after)
-        rows = await self._of_runs(sql.KEYS, scope, run_ids, after, page.first + 1)
+        system = request.stream is MetricStream.SYSTEM
+        rows = await self._of_runs(sql.KEYS, scope, run_ids, after, page.first + 1, system)
         found: dict[str, Page[MetricKey]] = {
             run_id: Page([], [], has_next_page=False, has_previous_page=False, total=Total(0)) for run_id in run_ids
         }
@@ -97,10 +104,15 @@ class MetricReads:
                 not by_step,
                 min(low, MAX_STEP),
                 max(high, MIN_STEP),
+                request.stream is MetricStream.SYSTEM,
             )
             drawing = await off_loop(_are_heavy(rows, "data"), lambda rows=rows: _begun(run_ids, rows, request))  # type: ignore[misc]  # rows is bound
             if await self._completed(drawing):
-                return drawing.series()
+                picked = request.picks  # the batches that are not sealed hold both streams
+                return {
+                    run_id: RunSeries([each for each in drawn.series if picked(each.key)], drawn.seq)
+                    for run_id, drawn in drawing.series().items()
+                }
         raise Unavailable("the metrics are being rearranged; try again", retry_after=1)
 
     async def _completed(self, drawing: Drawing) -> bool:
@@ -113,9 +125,11 @@ class MetricReads:
             await off_loop(_are_heavy(rows, "data"), lambda rows=rows: _continued(drawing, rows))  # type: ignore[misc]  # rows is bound
         return True
 
-    async def since(self, scope: Scope, run_id: str, seq: int) -> MetricsSince | None:
+    async def since(self, scope: Scope, run_id: str, seq: int, until: int | None = None) -> MetricsSince | None:
+        # Sequence numbers have no gaps, so a number of batches is a place.
+        batches = BATCHES_AT_ONCE if until is None else min(BATCHES_AT_ONCE, max(0, until - seq))
         rows = await self._database.fetch(
-            sql.NEXT, ids.to_uuid(scope.workspace_id), ids.to_uuid(run_id), seq, POINTS_AT_ONCE, BATCHES_AT_ONCE
+            sql.NEXT, ids.to_uuid(scope.workspace_id), ids.to_uuid(run_id), seq, POINTS_AT_ONCE, batches
         )
         if not rows:
             return None

@@ -21,14 +21,17 @@ from asyncpg import Record, UniqueViolationError
 from domain import ids
 from domain.clock import Clock
 from domain.errors import DeadlineExceeded, Overloaded, Unavailable
+from domain.figures import SealingFigures
 from domain.metrics import SERVER_NAMED
 from domain.runs import ENDED
+from domain.storage import UNLIMITED, Place, Storage
 from persistence.database import Connection, Database
 from persistence.lease import Lease
+from persistence.metrics import seal_sql as sql
 from persistence.metrics.chunks import unpack_points
 from persistence.metrics.codec import decode
-from persistence.metrics.packing import CorruptPayload
 from persistence.metrics.sealing import NewChunk, Part, StoredChunk, bytes_gained, packed, taken_along
+from persistence.metrics.setbacks import Setbacks
 
 log = logging.getLogger("axonml.sealer")
 
@@ -37,82 +40,23 @@ BATCHES_AT_ONCE: Final = 5_000
 _RUNS_AT_ONCE: Final = 100
 _ROWS_AT_ONCE: Final = 500
 _LATEST_CHUNKS: Final = 24
-# For so long the server may repeat a batch whose commit it lost sight of, under the name it gave it.
+# For so long the server may repeat a batch whose commit it lost sight of, under the name it gave it. Nothing younger is
+# sealed early, else its rows would never be forgotten.
 _RETRIED: Final = timedelta(minutes=1)
+# What a live reader gets in one message; so much of a live run's end is never sealed early.
+_KEPT: Final = 200_000
 # Points per chunk from which chunks are read so much faster that their size does not matter.
 _DENSE: Final = 256
 _AWAY: Final = (Unavailable, Overloaded, DeadlineExceeded)
 
-# $1: ended runs are due when they ended before it, $2: batches of live ones when they came before it, $3: how many such
-# batches, or $4: points and $8: points per key, make it worth while; $5: runs to leave out, $6: how runs end.
-_DUE: Final = """
-    SELECT r.id, r.status = ANY($6::text[]) AS ended
-    FROM run_heads h JOIN runs r ON r.id = h.run_id
-    WHERE h.metric_seq > GREATEST(h.sealed_seq, h.weighed_seq) AND r.purged_at IS NULL AND r.id <> ALL($5::uuid[])
-      AND CASE WHEN r.status = ANY($6::text[]) THEN COALESCE(r.ended_at < $1, true) ELSE
-          EXISTS (
-              SELECT 1 FROM metric_batches b
-              WHERE b.run_id = r.id AND b.seq = GREATEST(h.sealed_seq, h.weighed_seq) + 1 AND b.created_at < $2
-          ) AND (
-              SELECT count(*) >= $3 OR sum(b.points) >= GREATEST(
-                  $4, $8 * (SELECT count(*) FROM metric_summaries m WHERE m.run_id = r.id)
-              ) FROM metric_batches b
-              WHERE b.run_id = r.id AND b.seq > GREATEST(h.sealed_seq, h.weighed_seq)
-                AND b.seq <= GREATEST(h.sealed_seq, h.weighed_seq) + $3 AND b.created_at < $2
-          ) END
-    LIMIT $7
-"""
-# The head of a run and its first unsealed batches, in one snapshot: until they hold $2 points, at most $3.
-_UNSEALED: Final = """
-    SELECT h.sealed_seq, b.seq, b.batch_id, b.payload, b.created_at
-    FROM run_heads h CROSS JOIN LATERAL (
-        SELECT seq, batch_id, payload, created_at FROM (
-            SELECT seq, batch_id, payload, created_at,
-                   sum(points) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - points AS before
-            FROM metric_batches WHERE run_id = $1 AND seq > h.sealed_seq ORDER BY seq LIMIT $3
-        ) following WHERE before < $2
-    ) b
-    WHERE h.run_id = $1
-    ORDER BY b.seq
-"""
-_LATEST: Final = """
-    SELECT c.* FROM unnest($2::text[]) AS wanted (key) CROSS JOIN LATERAL (
-        SELECT id, key, first_point, points, first_seq FROM metric_chunks
-        WHERE run_id = $1 AND key = wanted.key ORDER BY first_point DESC LIMIT $3
-    ) c
-    ORDER BY c.key, c.first_point DESC
-"""
-_PAYLOADS: Final = "SELECT id, last_seq, payload FROM metric_chunks WHERE id = ANY($1::int8[])"
-_LOCK: Final = """
-    SELECT h.sealed_seq FROM run_heads h JOIN runs r ON r.id = h.run_id
-    WHERE h.run_id = $1 AND r.purged_at IS NULL FOR UPDATE OF h
-"""
-# Rows of batches that no client named, once the server itself does not try to store them any more.
-_FORGET: Final = """
-    DELETE FROM metric_batches
-    WHERE run_id = $1 AND seq > $2 AND seq <= $3 AND starts_with(batch_id, $4) AND created_at < $5
-"""
-_EMPTY: Final = "UPDATE metric_batches SET payload = NULL WHERE run_id = $1 AND seq > $2 AND seq <= $3"
-_ADVANCE: Final = "UPDATE run_heads SET sealed_seq = $2, weighed_seq = GREATEST(weighed_seq, $2) WHERE run_id = $1"
-_WEIGHED: Final = "UPDATE run_heads SET weighed_seq = $2 WHERE run_id = $1 AND sealed_seq = $3 AND weighed_seq < $2"
-_COLUMNS: Final = (
-    "run_id",
-    "key",
-    "first_point",
-    "points",
-    "first_seq",
-    "last_seq",
-    "first_step",
-    "last_step",
-    "coarse",
-    "fine",
-    "payload",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class SealRules:
-    """When batches are sealed: ages, how often to look, and how much of a live run is worth it."""
+    """When batches are sealed: ages, how often to look, and how much of a live run is worth it.
+
+    A live run with more than `beyond` unsealed points is sealed early, but for its newest `kept` points and what came
+    in the last minute.
+    """
 
     live_after: timedelta = timedelta(minutes=10)
     ended_after: timedelta = timedelta(minutes=1)
@@ -120,6 +64,8 @@ class SealRules:
     batches: int = 1_000
     points: int = 20_000
     points_per_key: int = 128
+    beyond: int = 300_000
+    kept: int = _KEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +75,7 @@ class _Step:
     run: UUID
     sealed: int
     last: int
+    points: int
     replaced: list[int]
     chunks: list[NewChunk]
     forgotten: datetime
@@ -139,14 +86,21 @@ class _Overtaken(Exception):  # noqa: N818 - reads as a condition
 
 
 class Sealer:
-    """Seals what is due. `run` is to be kept by the process's supervisor."""
+    """Seals what is due. `run` is to be kept by the process's supervisor.
 
-    def __init__(self, *, database: Database, lease: Lease, clock: Clock, rules: SealRules) -> None:
+    On a disk that is short of space it waits: it writes before it frees.
+    """
+
+    def __init__(
+        self, *, database: Database, lease: Lease, clock: Clock, rules: SealRules, storage: Storage = UNLIMITED
+    ) -> None:
         self._database = database
         self._lease = lease
         self._clock = clock
         self._rules = rules
-        self._damaged: set[UUID] = set()
+        self._storage = storage
+        self.figures = SealingFigures()
+        self._setbacks = Setbacks(self.figures)
 
     async def run(self) -> None:
         """Waits for the lease, then seals for ever. A database that goes away is waited for."""
@@ -154,11 +108,15 @@ class Sealer:
         while True:
             try:
                 async with self._lease.held() as held:
+                    self.figures.holds_lease = True
                     while held.lasts:
-                        if not await self.sweep():
+                        if self._storage.low(Place.DATABASE) or not await self.sweep():
                             await asyncio.sleep(pause)
             except _AWAY as error:
+                self.figures.failed(error)
                 log.warning("sealing waits for the database: %s", type(error).__name__)
+            finally:
+                self.figures.holds_lease = False
             await asyncio.sleep(pause)
 
     async def sweep(self) -> int:
@@ -166,24 +124,45 @@ class Sealer:
         now, rules = self._clock.now(), self._rules
         cutoff = now - rules.live_after
         due = await self._database.fetch(
-            _DUE,
+            sql.DUE,
             now - rules.ended_after,
             cutoff,
             rules.batches,
             rules.points,
-            list(self._damaged),
+            self._setbacks.left_out(now),
             [status.value for status in ENDED],
             _RUNS_AT_ONCE,
             rules.points_per_key,
+            rules.beyond,
+            now - _RETRIED,
         )
+        runs = {UUID(bytes=row["id"].bytes): row["ended"] for row in due}
+        if len(runs) < _RUNS_AT_ONCE:
+            self._setbacks.forget(self._setbacks.over(now) - runs.keys())
         done = 0
-        for row in due:
-            run = UUID(bytes=row["id"].bytes)
-            try:
-                done += await self.seal(run, ended=row["ended"])
-            except CorruptPayload:
-                self._damaged.add(run)
-                log.exception("metrics of %s are damaged; they stay as they are", ids.from_uuid("run", run))
+        for run, ended in runs.items():
+            done += await self._tried(run, ended=ended)
+        self.figures.sweeps += 1
+        self.figures.last_sweep_at = self._clock.now()
+        return done
+
+    async def _tried(self, run: UUID, *, ended: bool) -> bool:
+        """Takes a step with one run. Whatever is wrong with it alone keeps it back, and nobody else."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            done = await self.seal(run, ended=ended)
+        except (Unavailable, Overloaded):
+            raise
+        except Exception as error:
+            damaged = self._setbacks.note(run, error, self._clock.now())
+            if isinstance(error, DeadlineExceeded):  # is it the run, or the database?
+                raise
+            self.figures.failed(error)
+            log.exception("metrics of %s stay as they are until %s", damaged.run_id, damaged.next_try_at)
+            return False
+        self._setbacks.forget([run])
+        self.figures.step_seconds.add(loop.time() - began)
         return done
 
     async def seal(self, run: UUID, *, ended: bool) -> bool:
@@ -191,15 +170,15 @@ class Sealer:
 
         Raises CorruptPayload.
         """
-        rows = await self._database.fetch(_UNSEALED, run, POINTS_AT_ONCE, BATCHES_AT_ONCE)
+        rows = await self._database.fetch(sql.UNSEALED, run, POINTS_AT_ONCE, BATCHES_AT_ONCE)
         ripe = rows if ended else self._ripe(rows)
         if not ripe:
             return False
         parts = await asyncio.to_thread(_parts, ripe)
-        found = await self._database.fetch(_LATEST, run, list(parts), _LATEST_CHUNKS)
+        found = await self._database.fetch(sql.LATEST, run, list(parts), _LATEST_CHUNKS)
         latest, taken = await asyncio.to_thread(_planned, parts, found, ended=ended)
         replaced = [chunk.id for chunks in taken.values() for chunk in chunks]
-        stored = {row["id"]: row for row in await self._database.fetch(_PAYLOADS, replaced)}
+        stored = {row["id"]: row for row in await self._database.fetch(sql.PAYLOADS, replaced)}
         if len(stored) < len(replaced):
             return False  # another process is at it
         chunks = await asyncio.to_thread(_chunks, parts, latest, taken, stored)
@@ -212,19 +191,31 @@ class Sealer:
         points = sum(len(part.column) for fresh in parts.values() for part in fresh)
         dense = points >= _DENSE * len(chunks) or points >= POINTS_AT_ONCE or len(ripe) >= self._rules.batches
         if gained < 0 and not dense:
-            return await self._database.execute(_WEIGHED, run, last, sealed) > 0
+            return await self._database.execute(sql.WEIGHED, run, last, sealed) > 0
         try:
             async with self._database.transaction() as tx:
-                await _store(tx, _Step(run, sealed, last, replaced, chunks, self._clock.now() - _RETRIED))
+                await _store(tx, _Step(run, sealed, last, points, replaced, chunks, self._clock.now() - _RETRIED))
         except (_Overtaken, UniqueViolationError):
             return False
+        self.figures.batches += len(ripe)
+        self.figures.points += points
+        self.figures.chunks += len(chunks)
         log.debug("sealed %d points of %s up to batch %d", points, ids.from_uuid("run", run), last)
         return True
 
     def _ripe(self, rows: Sequence[Record]) -> Sequence[Record]:
-        cutoff = self._clock.now() - self._rules.live_after
-        young = (place for place, row in enumerate(rows) if row["created_at"] >= cutoff)
-        return rows[: next(young, len(rows))]
+        """The first batches of a live run that are old enough, or older than a minute and beyond what is kept."""
+        if not rows:
+            return rows
+        now, rules = self._clock.now(), self._rules
+        old, early = now - rules.live_after, now - _RETRIED
+        left = rows[0]["unsealed"]
+        excess = left > rules.beyond
+        for place, row in enumerate(rows):
+            left -= row["points"]
+            if row["created_at"] >= old and not (excess and row["created_at"] < early and left >= rules.kept):
+                return rows[:place]
+        return rows
 
 
 def _parts(rows: Sequence[Record]) -> dict[str, list[Part]]:
@@ -284,12 +275,12 @@ async def _store(tx: Connection, step: _Step) -> None:
         await tx.execute("DELETE FROM metric_chunks WHERE id = ANY($1::int8[])", step.replaced)
     for at in range(0, len(step.chunks), _ROWS_AT_ONCE):  # the loop gets its turn in between
         records = [_record(step.run, chunk) for chunk in step.chunks[at : at + _ROWS_AT_ONCE]]
-        await tx.copy("metric_chunks", _COLUMNS, records)
-    await tx.execute(_FORGET, step.run, step.sealed, step.last, SERVER_NAMED, step.forgotten)
-    await tx.execute(_EMPTY, step.run, step.sealed, step.last)
-    if await tx.fetchval(_LOCK, step.run) != step.sealed:
+        await tx.copy("metric_chunks", sql.COLUMNS, records)
+    await tx.execute(sql.FORGET, step.run, step.sealed, step.last, SERVER_NAMED, step.forgotten)
+    await tx.execute(sql.EMPTY, step.run, step.sealed, step.last)
+    if await tx.fetchval(sql.LOCK, step.run) != step.sealed:
         raise _Overtaken
-    await tx.execute(_ADVANCE, step.run, step.last)
+    await tx.execute(sql.ADVANCE, step.run, step.last, step.points)
 
 
 def _record(run: UUID, chunk: NewChunk) -> tuple[object, ...]:
@@ -305,5 +296,6 @@ def _record(run: UUID, chunk: NewChunk) -> tuple[object, ...]:
         stored.last_step,
         stored.coarse,
         stored.fine,
+        stored.times,
         stored.payload,
     )

@@ -6,6 +6,7 @@ Python wrapper. Nothing outside the given directory is ever changed, and nothing
 
 from persistence.postgres.account import Account, DirectoryUnreachable
 from persistence.postgres.errors import PostgresError
+from persistence.postgres.reserve import Reserve
 from persistence.postgres.supervisor import BundledPostgres
 
-__all__ = ["Account", "BundledPostgres", "DirectoryUnreachable", "PostgresError"]
+__all__ = ["Account", "BundledPostgres", "DirectoryUnreachable", "PostgresError", "Reserve"]

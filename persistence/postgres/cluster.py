@@ -179,6 +179,12 @@ def _short_parent(account: Account) -> Path:
     return temporary if len(os.fsencode(temporary)) < 40 else Path("/tmp")  # noqa: S108 - checked by the caller
 
 
+def wal_limit(data: Path) -> int:
+    """Bytes that the log may grow to: a gigabyte, on small disks a tenth of it. Raises OSError."""
+    disk = os.statvfs(data)
+    return min(max(disk.f_blocks * disk.f_frsize // 10, 64 * _MIB), 1024 * _MIB) // _MIB * _MIB
+
+
 def settings(layout: Layout, sockets: Path, overrides: Mapping[str, str]) -> list[str]:
     """The server's command-line settings: durable, local only, modest in memory, quiet about its data."""
     memory = psutil.virtual_memory().total // _MIB
@@ -192,8 +198,11 @@ def settings(layout: Layout, sockets: Path, overrides: Mapping[str, str]) -> lis
         "synchronous_commit": "on",
         "full_page_writes": "on",
         "wal_compression": "on",
-        "max_wal_size": "1GB",
+        "max_wal_size": f"{wal_limit(layout.data) // _MIB}MB",
+        "min_wal_size": "32MB" if wal_limit(layout.data) < 256 * _MIB else "80MB",
         "checkpoint_timeout": "15min",
+        # Whoever started it starts it again, after making room for its recovery if the disk is full.
+        "restart_after_crash": "off",
         "max_connections": "100",
         "superuser_reserved_connections": "3",
         "shared_buffers": f"{min(max(memory // 16, 64), 512)}MB",

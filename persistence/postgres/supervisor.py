@@ -26,6 +26,7 @@ from persistence.postgres.account import Account
 from persistence.postgres.binaries import Binaries
 from persistence.postgres.errors import PostgresError
 from persistence.postgres.process import ServerProcess
+from persistence.postgres.reserve import Reserve
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF, _STEADY_SECONDS = 0.5, 30.0, 60.0
 _POLL_SECONDS = 0.03
 # What the server prints while processes of a killed predecessor are still going away.
 _PREDECESSOR_LEAVING = ("shared memory block", "lock file")
+_DISK_FULL = "No space left on device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class _Launched:
 class BundledPostgres:
     """A private PostgreSQL below `directory` (made, with mode 0700, when missing; its parent must exist).
 
-    `start_limit` is in seconds and leaves room for crash recovery. `overrides` replaces server settings and
+    `start_limit` is in seconds and leaves room for crash recovery. `reserve` is given up when the server is to be
+    started and the disk is full. `overrides` replaces server settings and
     `programs` the bundled binaries; both exist for tests, which trade durability for speed and also run on
     other releases. One object is used by one event loop; a second object
     on the same directory, here or in another process, adopts the first one's server.
@@ -59,6 +62,7 @@ class BundledPostgres:
         version: int = 18,
         *,
         start_limit: float = 120.0,
+        reserve: Reserve | None = None,
         overrides: Mapping[str, str] | None = None,
         programs: Binaries | None = None,
     ) -> None:
@@ -66,6 +70,7 @@ class BundledPostgres:
         self._programs = programs
         self._layout = cluster.Layout(Path(os.path.abspath(directory)), version)  # noqa: PTH100 - keep symlinks
         self._start_limit = start_limit
+        self._reserve = reserve
         self._overrides = dict(overrides or {})
         self._lock = asyncio.Lock()
         self._server: ServerProcess | None = None
@@ -162,6 +167,8 @@ class BundledPostgres:
             # It ended while starting. Its predecessor may be leaving still; anything else is final.
             report = await asyncio.to_thread(cluster.recent_log, self._layout)
             if time.monotonic() > deadline or not any(sign in report for sign in _PREDECESSOR_LEAVING):
+                if self._reserve is not None and _DISK_FULL in report:
+                    self._reserve.release()  # for the next try: more is needed than was free
                 raise PostgresError(f"PostgreSQL ended while starting: {report}")
             await asyncio.sleep(0.2)
         self._ready = True
@@ -214,6 +221,8 @@ class BundledPostgres:
         if (found := cluster.postmaster(layout)) is not None:
             with contextlib.suppress(psutil.NoSuchProcess):  # it ended this moment
                 return _Launched(ServerProcess(found.pid), found.socket_directory, adopted=True)
+        if self._reserve is not None:
+            self._reserve.release_if_needed()
         programs = self._programs or binaries.reachable(layout.version, account, layout.directory)
         for role in (cluster.SUPERUSER, ROLE):
             cluster.password(layout, role)

@@ -7,7 +7,10 @@ from tortoise.models import Model
 
 
 class LogLineRow(Model):
-    """One line of a run's log under the run's next log sequence number."""
+    """One line of a run's log under the run's next log sequence number.
+
+    It took the place of lines of its level whose first had the number `replaces`; these are deleted.
+    """
 
     id = fields.BigIntField(primary_key=True)
     run: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
@@ -17,6 +20,7 @@ class LogLineRow(Model):
     level = fields.SmallIntField()
     logged_at = fields.DatetimeField()
     message = fields.TextField()
+    replaces = fields.BigIntField(null=True)
 
     class Meta:
         table = "log_lines"

@@ -11,7 +11,10 @@ class RunHeadRow(Model):
     """The write head of a run's append logs, locked until commit so that sequence numbers have no gap.
 
     `metric_seq` and `log_seq` are the newest sequence numbers given out (0 = none yet). The points of batches up to
-    `sealed_seq` are in chunks; batches up to `weighed_seq` were found not worth sealing, or are sealed.
+    `sealed_seq` are in chunks, `sealed_points` in number; batches up to `weighed_seq` were found not worth sealing, or
+    are sealed. Log lines up to `log_dropped` are gone; `log_lines` are kept, of `log_bytes`. `log_unfinished` tells by
+    level which line the next one may write over: its number, that of the first of its bar, whether it ended with a
+    carriage return.
     """
 
     run: fields.OneToOneRelation[Model] = fields.OneToOneField(
@@ -23,6 +26,11 @@ class RunHeadRow(Model):
     points = fields.BigIntField(default=0)
     sealed_seq = fields.BigIntField(db_default=0)
     weighed_seq = fields.BigIntField(db_default=0)
+    sealed_points = fields.BigIntField(db_default=0)
+    log_dropped = fields.BigIntField(db_default=0)
+    log_lines = fields.BigIntField(db_default=0)
+    log_bytes = fields.BigIntField(db_default=0)
+    log_unfinished: fields.JSONField[dict[str, tuple[int, int, bool]] | None] = fields.JSONField(null=True)
 
     class Meta:
         table = "run_heads"
@@ -54,7 +62,7 @@ class MetricChunkRow(Model):
     """Sealed points of one key, in the order accepted: its accepted points `first_point` (from 0) onwards.
 
     A chunk is never changed; a short one is replaced by a longer one under a new id. `coarse` and `fine` are levels
-    to draw from without the payload, where the chunk is long enough to have them.
+    to draw from without the payload, `times` is one by time, where the chunk is long enough to have them.
     """
 
     id = fields.BigIntField(primary_key=True)
@@ -70,6 +78,7 @@ class MetricChunkRow(Model):
     last_step = fields.BigIntField()
     coarse = fields.BinaryField(null=True)
     fine = fields.BinaryField(null=True)
+    times = fields.BinaryField(null=True)
     payload = fields.BinaryField()
 
     class Meta:

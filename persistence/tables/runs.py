@@ -5,9 +5,15 @@ What a client gave as JSON is kept as text: jsonb would turn 1e5 into an integer
 
 from __future__ import annotations
 
+from typing import Final
+
 from tortoise import fields
+from tortoise.expressions import RawSQL
 from tortoise.indexes import Index
 from tortoise.models import Model
+
+PARAM_PREFIX: Final = 96
+"""So many first characters of a param's text are in an index, in the order of code points."""
 
 
 class RunRow(Model):
@@ -69,7 +75,10 @@ class RunParamRow(Model):
     class Meta:
         table = "run_params"
         unique_together = (("run", "key"),)
-        indexes = (Index(fields=("key", "number"), name="run_params_number"),)
+        indexes = (
+            Index(fields=("key", "number"), name="run_params_number"),
+            Index(RawSQL('"key"'), RawSQL(f'left("text", {PARAM_PREFIX}) COLLATE "C"'), name="run_params_text"),
+        )
 
 
 class RunTagRow(Model):

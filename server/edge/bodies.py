@@ -1,16 +1,19 @@
-"""How large a body may be, by the group its path belongs to; counted while it arrives, never buffered here."""
+"""How large a body may be, by the group its path belongs to, and how slow; counted while it arrives, never buffered."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from domain.errors import BadUserInput, DomainError, PayloadTooLarge
+from domain.errors import BadUserInput, DeadlineExceeded, DomainError, PayloadTooLarge
 from server.edge.identity import request_id_of
-from server.edge.replies import header, refuse
+from server.edge.replies import header, is_graphql, refuse
+from server.edge.streams import ABORT, ARRIVED
+from server.rest.errors import error_response
 from server.settings import LimitsSettings, StorageSettings
 
 _INGEST: Final = re.compile(r"/api/training/runs/[^/]+/(?:metrics|logs?|params|tags)")
@@ -19,6 +22,13 @@ _PREDICT: Final = re.compile(r"/api/inference/predict/[^/]+")
 _DRAINED: Final = 64 * 1024 * 1024
 _DRAIN_SECONDS: Final = 2.0
 _FORM_OVERHEAD: Final = 1024 * 1024
+_LEAST_RATE: Final = 1024
+_REQUEST_TIMEOUT: Final = 408
+
+
+def is_batch(path: str) -> bool:
+    """Whether a POST here brings a batch of a run, or something to predict: a script may do so very often."""
+    return _INGEST.fullmatch(path) is not None or _PREDICT.fullmatch(path) is not None
 
 
 def _announced(scope: Scope, limit: int, too_large: DomainError) -> DomainError | None:
@@ -53,19 +63,34 @@ async def _drain(scope: Scope, receive: Receive) -> None:
 class _Body:
     """The body of one request while it arrives."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int, seconds: float) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self._limit = limit
         self._received = 0
+        self._seconds = seconds
+        self._waited = 0.0
         self._arriving = True
+        self._given_up = False
         self.answering = False
         self.too_large = PayloadTooLarge(f"the body may have at most {limit} bytes here")
 
     async def receive(self) -> Message:
-        """The next message; raises PayloadTooLarge once there is too much."""
-        message = await self._receive()
+        """The next message; raises PayloadTooLarge once there is too much.
+
+        Of a client that is too slow the application hears only that it has gone: it was answered here.
+        """
+        if not self._arriving:
+            return await self._receive()
+        message: Message | None
+        if ARRIVED in self._scope and not self._given_up:
+            message = await self._receive()
+        else:
+            message = None if self._given_up else await self._in_time()
+        if message is None:
+            await self._give_up()
+            return {"type": "http.disconnect"}
         if message["type"] == "http.request":
             self._arriving = message.get("more_body", False)
             self._received += len(message.get("body", b""))
@@ -73,8 +98,38 @@ class _Body:
                 raise self.too_large
         return message
 
+    async def _in_time(self) -> Message | None:
+        """The next message; None when the client took too long. Only the time spent waiting for it counts."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(self._seconds + self._received / _LEAST_RATE - self._waited):
+                return await self._receive()
+        except TimeoutError:
+            return None
+        finally:
+            self._waited += loop.time() - began
+
+    async def _give_up(self) -> None:
+        """Answers that the body comes too slowly, or tears the connection when an answer has begun."""
+        if self._given_up:
+            return
+        self._given_up = True
+        if self.answering:
+            cast("Callable[[], None]", self._scope.get(ABORT, lambda: None))()
+            return
+        problem = DeadlineExceeded(
+            f"the body must arrive within {self._seconds:g} s, or by {_LEAST_RATE} bytes in each second"
+        )
+        request_id, graphql = request_id_of(self._scope), is_graphql(self._scope)
+        headers = {"Connection": "close"}
+        response = error_response(problem, request_id, graphql=graphql, status=_REQUEST_TIMEOUT, headers=headers)
+        await response(self._scope, self._receive, self._send)
+
     async def send(self, message: Message) -> None:
         """Passes the answer on; after too much the connection serves no further request."""
+        if self._given_up:
+            return
         self.answering = True
         if self._received > self._limit and message["type"] == "http.response.start":
             await self._drain()
@@ -93,7 +148,7 @@ class _Body:
 
 
 class BodyLimits:
-    """Answers 413 for a body over its limit, before reading it when its length is announced."""
+    """Answers 413 for a body over its limit, before reading it when its length is announced; 408 for one too slow."""
 
     def __init__(self, app: ASGIApp, limits: LimitsSettings, storage: StorageSettings) -> None:
         self._app = app
@@ -118,7 +173,7 @@ class BodyLimits:
             await self._app(scope, receive, send)
             return
         limit = self.limit(scope["path"])
-        body = _Body(scope, receive, send, limit)
+        body = _Body(scope, receive, send, limit, self._limits.receive_seconds)
         announced = _announced(scope, limit, body.too_large)
         if announced is not None:
             await body.refuse(announced)

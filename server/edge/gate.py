@@ -8,7 +8,6 @@ query string are never read.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import urlsplit
 
@@ -17,28 +16,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from domain.errors import BadUserInput, DomainError, Forbidden, Unauthenticated
 from server.edge import public
 from server.edge.cookies import Cookies, read
-from server.edge.identity import NOBODY, Authenticator, Caller, request_id_of, set_caller
+from server.edge.identity import NOBODY, Authenticator, Caller, Credentials, request_id_of, set_caller
+from server.edge.rates import Rates
 from server.edge.replies import header, refuse
+from server.edge.scrapers import PATH as SCRAPED
+from server.edge.scrapers import Scrapers
 
 WORKSPACE_HEADER: Final = b"x-axonml-workspace"
 _CREDENTIALS: Final = "axonml.credentials"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOREIGN_BASIC: Final = "Authorization: Basic is not taken from a page of another origin; use Bearer"
 _FOREIGN: Final = "a request with a session cookie must come from this server's own pages"
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a request brought to prove who sends it."""
-
-    authorization: str | None = None
-    session: str | None = None
-    workspace: str | None = None
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing was brought."""
-        return self.authorization is None and self.session is None
 
 
 def credentials_of(scope: Scope) -> Credentials:
@@ -76,12 +64,20 @@ class Gate:
     """Resolves the caller, and refuses every request that has none and is not public."""
 
     def __init__(
-        self, app: ASGIApp, authenticator: Authenticator, cookies: Cookies, *, foreign_origins: Iterable[str] = ()
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        cookies: Cookies,
+        rates: Rates,
+        *,
+        foreign_origins: Iterable[str] = (),
     ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._cookies = cookies
+        self._rates = rates
         self._foreign_origins = frozenset(foreign_origins)
+        self._scrapers = Scrapers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -100,17 +96,23 @@ class Gate:
         if scope["type"] == "websocket":
             if path in public.CHECKED_INSIDE:
                 scope[_CREDENTIALS] = credentials
+                self._rates.visit(scope)
                 return NOBODY
         elif is_public(scope["method"], path):
+            self._rates.visit(scope)
             return NOBODY
-        caller = await self._resolve(credentials)
+        caller = await self._resolve(scope, credentials)
+        if caller.scope is not None:
+            self._rates.request(scope, caller.scope.principal)
+        elif caller.problem is None:
+            self._rates.visit(scope)
         if path not in public.CHECKED_INSIDE:
             caller.require()
         return caller
 
     def _credentials(self, scope: Scope) -> Credentials:
         """Raises Forbidden for a cookie, a password, or a WebSocket, from a foreign origin."""
-        if sum(name == b"authorization" for name, _ in scope["headers"]) > 1:
+        if [name for name, _ in scope["headers"]].count(b"authorization") > 1:
             raise BadUserInput("send one Authorization header", field="Authorization")
         authorization = header(scope, b"authorization")
         workspace = header(scope, WORKSPACE_HEADER)
@@ -133,15 +135,12 @@ class Gate:
             raise Forbidden(_FOREIGN)
         return Credentials(None, session, workspace)
 
-    async def _resolve(self, credentials: Credentials) -> Caller:
+    async def _resolve(self, scope: Scope, credentials: Credentials) -> Caller:
         if credentials.empty:
             return NOBODY
         try:
-            scope = await self._authenticator.authenticate(
-                authorization=credentials.authorization,
-                session=credentials.session,
-                workspace=credentials.workspace,
-            )
+            asking = self._rates.authenticate(self._authenticator, scope, credentials)
+            found = await (self._scrapers.resolve(credentials, asking) if scope["path"] == SCRAPED else asking)
         except Unauthenticated as problem:
             return Caller(problem=problem)
-        return Caller(scope, via="bearer" if credentials.authorization is not None else "cookie")
+        return Caller(found, via="bearer" if credentials.authorization is not None else "cookie")

@@ -33,16 +33,18 @@ class SecurityHeaders:
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self._app = app
         self._https = https
+        self._wanted = {
+            (secure, asset): (*_ALWAYS, *((_TRANSPORT,) if secure else ()), *(() if asset else (_NO_STORE,)))
+            for secure in (False, True)
+            for asset in (False, True)
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wanted = list(_ALWAYS)
-        if self._https or scope.get("scheme") == "https":
-            wanted.append(_TRANSPORT)
-        if not scope["path"].startswith("/assets/"):
-            wanted.append(_NO_STORE)
+        secure = self._https or scope.get("scheme") == "https"
+        wanted = self._wanted[secure, scope["path"].startswith("/assets/")]
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

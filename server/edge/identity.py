@@ -37,6 +37,20 @@ class Authenticator(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a request brought to prove who sends it."""
+
+    authorization: str | None = None
+    session: str | None = None
+    workspace: str | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was brought."""
+        return self.authorization is None and self.session is None
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks: a scope, or nobody with the reason why the credentials that came were refused."""
 

@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import BadUserInput, DomainError, MethodNotAllowed, NotFound
+from server.edge.addresses import ClientAddress
 from server.edge.bodies import BodyLimits
 from server.edge.cookies import Cookies
 from server.edge.crowd import Crowd
@@ -18,8 +20,11 @@ from server.edge.gate import Gate
 from server.edge.headers import SecurityHeaders
 from server.edge.hosts import TrustedHosts, trusted_hosts
 from server.edge.identity import Authenticator, request_id_of
+from server.edge.paths import Paths
+from server.edge.rates import Rates
 from server.edge.replies import is_graphql
 from server.edge.request_log import RequestLog
+from server.figures import RequestFigures
 from server.rest.errors import error_response
 from server.settings import Settings
 
@@ -32,12 +37,21 @@ class Dispatcher:
 
     def __init__(self, routes: Iterable[BaseRoute], **state: object) -> None:
         self.state = SimpleNamespace(**state)
-        self._router = Router(list(routes), redirect_slashes=False)
+        known = list(routes)
+        self._paths = Paths(known)
+        self._router = Router(known, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
+        found = self._paths.find(scope)
         try:
-            await self._router(scope, receive, send)
+            if found is None:
+                await self._router(scope, receive, send)
+                return
+            route, scope["path_params"] = found
+            scope["route"], scope["endpoint"] = route, route.endpoint
+            response = await route.endpoint(Request(scope, receive, send))
+            await response(scope, receive, send)
         except HTTPException as refusal:
             if scope["type"] != "http":
                 raise
@@ -60,10 +74,18 @@ def _as_problem(refusal: HTTPException, scope: Scope) -> DomainError:
     return BadUserInput(refusal.detail)
 
 
-def edge(app: ASGIApp, settings: Settings, authenticator: Authenticator, cookies: Cookies) -> ASGIApp:
+def edge(
+    app: ASGIApp,
+    settings: Settings,
+    authenticator: Authenticator,
+    cookies: Cookies,
+    figures: RequestFigures,
+    *,
+    rates: Rates,
+) -> ASGIApp:
     """`app` behind everything that happens to a request before a route sees it; the last one wrapped comes first."""
     https = (settings.server.public_url or "").startswith("https://")
-    app = Gate(app, authenticator, cookies, foreign_origins=settings.server.cors_origins)
+    app = Gate(app, authenticator, cookies, rates, foreign_origins=settings.server.cors_origins)
     app = BodyLimits(app, settings.limits, settings.storage)
     if settings.server.cors_origins:
         app = CORSMiddleware(
@@ -71,9 +93,11 @@ def edge(app: ASGIApp, settings: Settings, authenticator: Authenticator, cookies
             allow_origins=settings.server.cors_origins,
             allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
             allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "X-Axonml-Workspace", "X-Request-Id"),
-            expose_headers=("X-Request-Id", "Retry-After"),
+            expose_headers=("X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"),
         )
     app = TrustedHosts(app, trusted_hosts(settings.server))
     app = Crowd(app, settings.limits.connections)
-    app = RequestLog(app)
+    app = RequestLog(app, figures)
+    if settings.server.trusted_proxies:
+        app = ClientAddress(app, settings.server.trusted_proxies)
     return SecurityHeaders(app, https=https)

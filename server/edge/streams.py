@@ -24,6 +24,9 @@ log = get_logger("axonml.streams")
 ABORT: Final = "axonml.abort"
 """Where the HTTP protocol leaves a function in the ASGI scope that tears the connection at once."""
 
+ARRIVED: Final = "axonml.arrived"
+"""Where the HTTP protocol says in the ASGI scope that the whole body is here: nobody will wait for the rest of it."""
+
 
 class CutShort(Unavailable):
     """An answer that had begun was broken off."""

@@ -17,6 +17,8 @@ from graphql import (
     GraphQLInputType,
     GraphQLSchema,
     OperationDefinitionNode,
+    OverlappingFieldsCanBeMergedRule,
+    ValidationContext,
     parse,
     specified_rules,
     validate,
@@ -37,8 +39,27 @@ data belongs into variables."""
 
 LONGEST_ANONYMOUS: Final = 8 * 1024
 """The same for callers who have not signed in: enough for every operation that is public."""
+MOST_COMPARED: Final = 50_000
+"""The library's units of comparing fields that share a name, two for each pair: fifty fragments beside each other that
+repeat a few fields take a tenth of it."""
+
+_ABORTED: Final = "Validation aborted."
+
+
+class BoundedOverlaps(OverlappingFieldsCanBeMergedRule):
+    """The one rule that compares pairs; within its own bound a document could hold the process up for half a second."""
+
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self.rule_context.remaining_complexity_budget = MOST_COMPARED
+
+
 # What Strawberry itself validates with.
-RULES: Final = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+RULES: Final = (
+    *(BoundedOverlaps if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules),
+    MaybeNullValidationRule,
+    OneOfInputValidationRule,
+)
 _UNREAD: Final = parse("{ __typename }")
 
 
@@ -68,6 +89,11 @@ class KnownDocument:
         return next(iter(self.operations.values())) if len(self.operations) == 1 else None
 
 
+def unread(refusal: DomainError) -> KnownDocument:
+    """In place of a document that is not read at all."""
+    return KnownDocument(_UNREAD, {}, refusal=refusal)
+
+
 def _is_public(operation: KnownOperation) -> bool:
     return operation.root_names <= public.ROOT_FIELDS[operation.kind]
 
@@ -82,6 +108,10 @@ class Documents:
         self.hits = 0
         self.misses = 0
 
+    def knows(self, text: str, *, explorer: bool) -> bool:
+        """Whether the document was read already, for callers of the same kind."""
+        return (text, explorer) in self._known
+
     def get(self, schema: GraphQLSchema, text: str, *, explorer: bool) -> KnownDocument:
         """The document of `text`. `explorer` says whether the caller may be helped with suggestions.
 
@@ -90,12 +120,10 @@ class Documents:
         """
         longest = LONGEST if explorer else LONGEST_ANONYMOUS
         if len(text) > longest:
-            return KnownDocument(
-                _UNREAD,
-                {},
-                refusal=QueryTooComplex(
+            return unread(
+                QueryTooComplex(
                     f"the document has {len(text)} characters; at most {longest} are allowed: send data in variables"
-                ),
+                )
             )
         key = (text, explorer)
         known = self._known.get(key)
@@ -142,4 +170,6 @@ class Documents:
         if not explorer and not any(_is_public(operation) for operation in operations.values()):
             return KnownDocument(document, operations)  # nothing in it may run: what is wrong with it does not matter
         errors = validate(schema, document, RULES, hide_suggestions=not explorer)
-        return KnownDocument(document, operations, tuple(errors))
+        if any(error.message == _ABORTED for error in errors):
+            refusal = QueryTooComplex("fields and fragments repeat each other too often; select each field once")
+        return KnownDocument(document, operations, tuple(errors), refusal)

@@ -262,12 +262,13 @@ class Meter:
 
     @staticmethod
     def _page(definition: GraphQLField | None, arguments: Mapping[str, ValueNode]) -> Cost | None:
-        """How many items the connection below this field holds, when it takes `first`."""
+        """How many items the connection below this field holds, when it takes `first`, or `last` in place of it."""
         if definition is None or "first" not in definition.args:
             return None
         node = arguments.get("first")
-        default = _default(definition, "first", 50)
-        return lambda variables: _number(node, variables, default)
+        default = _default(definition, "first", 200 if "last" in definition.args else 50)
+        last = arguments.get("last")
+        return lambda variables: (_number(last, variables, 0) if last else 0) or _number(node, variables, default)
 
     @staticmethod
     def _times(
@@ -281,8 +282,10 @@ class Meter:
             return None
         if page is not None and name in ("nodes", "edges"):
             return page
-        if "first" in definition.args:
-            return Meter._page(definition, arguments)
+        paged = Meter._page(definition, arguments)
+        if paged is not None:
+            keys = arguments.get("keys")
+            return lambda variables: min(paged(variables), _length(keys, variables, _CEILING))
         for argument in _LIST_ARGUMENTS:
             if argument in definition.args:
                 node = arguments.get(argument)
@@ -329,14 +332,15 @@ def check(operation: OperationDefinitionNode, measure: Measure, limits: LimitsSe
             raise QueryTooComplex(f"the operation has {value} {what}; at most {limit} are allowed")
 
 
-def check_cost(measure: Measure, variables: Variables, limits: LimitsSettings) -> None:
-    """Raises QueryTooComplex when an operation with these variables would resolve too many fields."""
+def check_cost(measure: Measure, variables: Variables, limits: LimitsSettings) -> int:
+    """The cost of an operation with these variables. Raises QueryTooComplex when it would resolve too many fields."""
     cost = measure.cost(variables)
     if cost > limits.graphql_cost:
         raise QueryTooComplex(
             f"the operation may resolve about {cost} fields; at most {limits.graphql_cost} are allowed: "
             "ask for smaller pages (first, points) or fewer nested lists"
         )
+    return cost
 
 
 def inputs_of(schema: GraphQLSchema, operation: OperationDefinitionNode) -> dict[str, GraphQLInputType]:

@@ -7,14 +7,16 @@ code of the protocol. The protocol: https://github.com/enisdenjo/graphql-ws/blob
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from graphql import GraphQLError
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     ConnectionInitMessage,
     Message,
@@ -23,10 +25,10 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 )
 
 from domain.access import Scope
-from domain.errors import DomainError, Overloaded, Unauthenticated
+from domain.errors import DomainError, Overloaded, RateLimited, Unauthenticated
 from server.edge.connections import FORBIDDEN, LiveConnection
-from server.edge.gate import Credentials, credentials_of
-from server.edge.identity import request_id_of
+from server.edge.gate import credentials_of
+from server.edge.identity import Credentials, request_id_of
 from server.graphql.errors import refusal
 from server.rest.errors import report
 
@@ -36,11 +38,11 @@ if TYPE_CHECKING:
 UNAUTHORIZED = 4401
 INTERNAL_ERROR = 4500
 TRY_AGAIN_LATER = 1013
-_SEND_SECONDS = 30.0
+_CLOSE_SECONDS = 1.0
 
 
 class SocketAdapter(ASGIWebSocketAdapter):
-    """Text frames only, a limit on the wait for a reader that does not read, and no frame after the close."""
+    """Text frames only, no frame after the close, and a close that does not wait for a reader that does not read."""
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
         while self.ws.application_state != WebSocketState.DISCONNECTED:
@@ -57,20 +59,23 @@ class SocketAdapter(ASGIWebSocketAdapter):
                     raise NonJsonMessageReceived from problem
 
     async def send_json(self, message: Mapping[str, object]) -> None:
+        await self.send_text(self.view.encode_json_string(message))
+
+    async def send_text(self, text: str) -> None:
+        """Sends a message that is JSON already. Raises WebSocketDisconnected."""
         if self.ws.application_state == WebSocketState.DISCONNECTED:
             raise WebSocketDisconnected
         try:
-            async with asyncio.timeout(_SEND_SECONDS):
-                await self.ws.send_text(self.view.encode_json_string(message))
-        except TimeoutError:
-            await self.close(TRY_AGAIN_LATER, "the client does not read")
-            raise WebSocketDisconnected from None
+            await self.ws.send_text(text)
         except WebSocketDisconnect as problem:
             raise WebSocketDisconnected from problem
 
     async def close(self, code: int, reason: str) -> None:
-        if self.ws.application_state != WebSocketState.DISCONNECTED:
-            await self.ws.close(code=code, reason=reason[:120])
+        if self.ws.application_state == WebSocketState.DISCONNECTED:
+            return
+        with suppress(TimeoutError):  # it reads nothing: the server cuts it off
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self.ws.close(code=code, reason=reason[:120])
 
 
 def _valid_subscribe(message: Mapping[str, Any]) -> bool:
@@ -134,19 +139,41 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         payload = message.get("payload")
         await self.send_message({"type": "pong"} if payload is None else {"type": "pong", "payload": payload})
 
+    async def run_operation(self, operation: Operation[Any, None]) -> None:
+        """Runs a subscription to its end, as one of those who share it; other operations as Strawberry does."""
+        asked = operation.query, operation.variables, operation.operation_name
+        subscription = await self._view.subscriptions.open(*asked, self.context)
+        if subscription is None:
+            await super().run_operation(operation)
+        elif subscription.refused:
+            await operation.send_initial_errors(list(subscription.refused))
+        else:
+            adapter = cast("SocketAdapter", self.websocket)
+            envelope = f'{{"id":{json.dumps(operation.id)},"type":"next","payload":'
+            async with aclosing(subscription.payloads()) as payloads:
+                async for payload in payloads:
+                    await adapter.send_text(f"{envelope}{payload}}}")
+            await operation.send_operation_message({"id": operation.id, "type": "complete"})
+
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
         if not self.connection_acknowledged:
             await self.websocket.close(UNAUTHORIZED, "Unauthorized")
         elif not _valid_subscribe(message):
             await self.handle_invalid_message("a subscribe message needs an id and a payload with a query")
         elif message["id"] not in self.operations and len(self.operations) >= self._view.limits.socket_operations:
-            problem = Overloaded(
-                f"at most {self._view.limits.socket_operations} operations may run on one socket at a time"
-            )
-            error = refusal(problem, request_id_of(self._socket.scope))
-            await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
+            most = self._view.limits.socket_operations
+            await self._refuse(message, Overloaded(f"at most {most} operations may run on one socket at a time"))
         else:
+            try:
+                self._view.rates.operation(self.context.scope.principal)
+            except RateLimited as problem:
+                await self._refuse(message, problem)
+                return
             await super().handle_subscribe(message)
+
+    async def _refuse(self, message: SubscribeMessage, problem: DomainError) -> None:
+        error = refusal(problem, request_id_of(self._socket.scope))
+        await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
         if self.connection_timed_out:
@@ -162,6 +189,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         except Unauthenticated as problem:
             brought = not self._credentials(message.get("payload") or {}).empty
             await self.websocket.close(FORBIDDEN if brought else UNAUTHORIZED, problem.message)
+        except RateLimited as problem:
+            await self.websocket.close(TRY_AGAIN_LATER, problem.message)
         except DomainError as problem:
             await self.websocket.close(FORBIDDEN, problem.message)
         except Exception as error:  # noqa: BLE001 - a defect ends this socket only; it is logged and masked
@@ -189,6 +218,4 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         credentials = self._credentials(payload)
         if credentials.empty:
             raise Unauthenticated("send Authorization in the payload of connection_init")
-        return await self._view.authenticator.authenticate(
-            authorization=credentials.authorization, session=credentials.session, workspace=credentials.workspace
-        )
+        return await self._view.rates.authenticate(self._view.authenticator, self._socket.scope, credentials)

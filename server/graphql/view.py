@@ -30,8 +30,12 @@ from domain.access import Scope
 from domain.errors import HTTP_STATUS, BadUserInput, DomainError, MethodNotAllowed, NotFound, UnsupportedMediaType
 from server.edge.connections import LiveConnections
 from server.edge.identity import Authenticator, caller_of, request_id_of
+from server.edge.rates import Rates
+from server.figures import SubscriptionFigures
+from server.graphql.documents import Documents
 from server.graphql.errors import present_all
 from server.graphql.socket import SocketAdapter, TransportHandler
+from server.graphql.subscriptions import Subscriptions
 from server.rest.errors import error_response, retry_after
 from server.settings import LimitsSettings
 
@@ -97,7 +101,8 @@ def _retry_after(errors: Iterable[Mapping[str, Any]]) -> str | None:
 class GraphQLView(GraphQL[Any, None]):
     """The GraphQL endpoint as an ASGI application for `http` and `websocket`.
 
-    `make_context` builds the context of a caller; `page` answers a browser's GET (None: 404).
+    `make_context` builds the context of a caller; `documents` is the store that the schema's extensions use; `page`
+    answers a browser's GET (None: 404).
     """
 
     graphql_transport_ws_handler_class = TransportHandler
@@ -111,7 +116,10 @@ class GraphQLView(GraphQL[Any, None]):
         authenticator: Authenticator,
         connections: LiveConnections,
         limits: LimitsSettings,
+        rates: Rates,
+        documents: Documents | None = None,
         page: Page | None = None,
+        figures: SubscriptionFigures | None = None,
     ) -> None:
         super().__init__(
             schema,
@@ -126,6 +134,10 @@ class GraphQLView(GraphQL[Any, None]):
         self.authenticator = authenticator
         self.connections = connections
         self.limits = limits
+        self.rates = rates
+        self.subscriptions = Subscriptions(
+            schema, documents or Documents(limits), limits, rates, encode=encode, figures=figures
+        )
         self._page = page
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -164,7 +176,7 @@ class GraphQLView(GraphQL[Any, None]):
     # Strawberry's hooks.
 
     def encode_json(self, data: object) -> str:
-        return encode(data)
+        return data if isinstance(data, str) else encode(data)  # a whole message is an object, or has been encoded
 
     def decode_json(self, data: str | bytes) -> object:
         return orjson.loads(data)
@@ -209,6 +221,29 @@ class GraphQLView(GraphQL[Any, None]):
             extensions=_object_or_none(data, "extensions"),
             protocol="sse" if negotiated(headers.get("accept", "")) == SSE else "http",
         )
+
+    async def execute_operation(  # noqa: PLR0917 - Strawberry's signature
+        self,
+        request: Request,
+        request_adapter: AsyncHTTPRequestAdapter,
+        request_data: GraphQLRequestData | list[GraphQLRequestData],
+        context: Any,
+        root_value: None,
+        sub_response: Response,
+    ) -> Any:
+        if isinstance(request_data, GraphQLRequestData) and request_data.protocol == "sse":
+            asked = request_data.query, request_data.variables, request_data.operation_name
+            subscription = await self.subscriptions.open(*asked, context)
+            if subscription is not None:
+                return subscription.payloads()
+        return await super().execute_operation(
+            request, request_adapter, request_data, context, root_value, sub_response
+        )
+
+    async def _process_stream_result(self, request: Request, value: Any, all_pending: list[Any]) -> tuple[Any, Any]:
+        if isinstance(value, str):
+            return value, all_pending  # of a subscription, encoded once for all its clients
+        return await super()._process_stream_result(request, value, all_pending)
 
     async def execute_single(  # noqa: PLR0917 - Strawberry's signature
         self,

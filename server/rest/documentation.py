@@ -1,8 +1,9 @@
-"""Serves the OpenAPI document, built once from the very operations that the routes answer."""
+"""Serves the OpenAPI document, built from the very operations that the routes answer when it is first asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import orjson
 from starlette.requests import Request
@@ -15,9 +16,13 @@ from server.rest.route import Operation, Route
 
 def route(operations: Iterable[Operation]) -> Route:
     """`/api/openapi.json`, which describes `operations` and itself."""
-    document = orjson.dumps(build([*operations, OPENAPI]), option=orjson.OPT_INDENT_2)
+    described = [*operations, OPENAPI]
+
+    @cache
+    def document() -> bytes:
+        return orjson.dumps(build(described), option=orjson.OPT_INDENT_2)
 
     async def read(_: Request) -> Response:
-        return Response(document, media_type="application/json")
+        return Response(document(), media_type="application/json")
 
     return Route(OPENAPI, read)

@@ -31,6 +31,10 @@ WHOLE: Final = "the body as a whole"
 _PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at (?:`key` in )?`(?P<place>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]*)`")
+_UNLISTED: Final = re.compile(r"invalid enum value (?P<value>.*)", re.DOTALL | re.IGNORECASE)
+_STEP: Final = re.compile(r"\[[^\]]*\]|[^.\[]+")
+_MOST_LISTED: Final = 20
+_LONGEST_SHOWN: Final = 100
 _encoder: Final = msgspec.json.Encoder()
 _decoders: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
 
@@ -61,20 +65,62 @@ def _check_json(request: Request) -> None:
         raise UnsupportedMediaType("JSON must be encoded as UTF-8", field="Content-Type")
 
 
-def invalid(error: msgspec.ValidationError, *, whole: str = "") -> InvalidBody:
-    """What msgspec found, with the field in the form `points[3].key` where it says which.
+def invalid(error: msgspec.ValidationError, form: Any, *, whole: str = "") -> InvalidBody:
+    """What msgspec found in a value of `form`, with the field in the form `points[3].key` where it says which.
 
     `whole` names what was validated, for a problem with all of it.
     """
     found = _PLACE.match(str(error))
     message = found["message"] if found else str(error)
     place = ((found["place"] if found else None) or "").removeprefix("$").removeprefix(".")
+    unlisted = _UNLISTED.fullmatch(message)
+    if unlisted is not None:
+        message = f"expected one of {_listed(form, place)}, got {_cut(unlisted['value'])}"
     named = _UNKNOWN.search(message) or _MISSING.search(message)
     if named is not None:
         place = f"{place}.{named['name']}" if place else named["name"]
     if whole and not place:
         message = f"{whole}: {message}"
     return InvalidBody(message, field=place or None)
+
+
+def _listed(form: Any, place: str) -> str:
+    """The values that may stand at a place of `form`."""
+    kinds = _alternatives(msgspec.inspect.type_info(form))
+    for part in _STEP.findall(place):
+        kinds = [inner for kind in kinds for inner in _inside(kind, part)]
+    values: list[Any] = []
+    for kind in kinds:
+        if isinstance(kind, msgspec.inspect.EnumType):
+            values += [member.value for member in kind.cls]
+        elif isinstance(kind, msgspec.inspect.LiteralType):
+            values += kind.values
+    more = f" and {len(values) - _MOST_LISTED} more" if len(values) > _MOST_LISTED else ""
+    return ", ".join(map(str, values[:_MOST_LISTED])) + more
+
+
+def _inside(kind: msgspec.inspect.Type, part: str) -> list[msgspec.inspect.Type]:
+    """What may stand below a value of `kind`, in the field or the element `part`."""
+    match kind:
+        case msgspec.inspect.StructType(fields=fields):
+            found = [field.type for field in fields if field.encode_name == part]
+        case msgspec.inspect.CollectionType(item_type=item):
+            found = [item]
+        case msgspec.inspect.DictType(value_type=value):
+            found = [value]
+        case _:
+            found = []
+    return [each for inner in found for each in _alternatives(inner)]
+
+
+def _alternatives(kind: msgspec.inspect.Type) -> list[msgspec.inspect.Type]:
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _alternatives(kind.type)
+    return list(kind.types) if isinstance(kind, msgspec.inspect.UnionType) else [kind]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
 
 
 def decode(data: bytes, form: Any, *, whole: str = "") -> Any:
@@ -85,7 +131,7 @@ def decode(data: bytes, form: Any, *, whole: str = "") -> Any:
     try:
         value = decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise invalid(error, whole=whole) from None
+        raise invalid(error, form, whole=whole) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise UnreadableBody(f"the body is not valid JSON: {reason}") from None
@@ -157,7 +203,7 @@ def query(request: Request, form: type[T]) -> T:
     try:
         return msgspec.convert(given, form, strict=False)
     except msgspec.ValidationError as error:
-        problem = invalid(error)
+        problem = invalid(error, form)
         raise BadUserInput(problem.message, field=problem.field) from None
 
 

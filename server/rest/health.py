@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.errors import Unavailable
+from domain.storage import Place, Storage
 from server.edge.connections import LiveConnections
 from server.rest.errors import ShuttingDown
 from server.rest.handler import answer
 from server.rest.operations.system import HEALTH, READY
 from server.rest.route import Route
-from server.rest.structs.system import Health, Readiness
+from server.rest.structs.system import Health, Readiness, SpaceStates
 
 
-def routes(version: str, ready: Callable[[], Awaitable[None]], connections: LiveConnections) -> list[Route]:
+def routes(
+    version: str, ready: Callable[[], Awaitable[None]], storage: Storage, connections: LiveConnections
+) -> list[Route]:
     """`/health` and `/health/ready`. `ready` raises Unavailable with what is missing."""
 
     async def health(_: Request) -> Response:
@@ -29,6 +33,12 @@ def routes(version: str, ready: Callable[[], Awaitable[None]], connections: Live
             await ready()
         except Unavailable as problem:
             raise Unavailable(problem.message, retry_after=problem.retry_after or 1) from None
-        return answer(Readiness(status="ready", database="ok", migrations="ok"))
+        # Short of space the server still reads and deletes, so it stays in rotation.
+        space = SpaceStates(database=_state(storage, Place.DATABASE), files=_state(storage, Place.FILES))
+        return answer(Readiness(status="ready", database="ok", migrations="ok", space=space))
 
     return [Route(HEALTH, health), Route(READY, readiness)]
+
+
+def _state(storage: Storage, place: Place) -> Literal["ok", "low"]:
+    return "low" if storage.low(place) else "ok"

@@ -1,39 +1,25 @@
-"""Bodies of what scripts send in bulk: gzip and zstd undone within bounds, JSON and its lines parsed off the loop.
-
-A compressed body may not grow without limit: both its size and how much larger than sent it becomes are capped, and
-it is inflated piece by piece, so a bomb costs one piece.
-"""
+"""Bodies of what scripts send in bulk: read whole or line by line, decompressed on the way, and parsed off the loop."""
 
 from __future__ import annotations
 
 import asyncio
-import zlib
-from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
-import zstandard
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from domain.errors import PayloadTooLarge, UnsupportedMediaType
+from domain.errors import BadUserInput, DomainError, UnsupportedMediaType
+from server.edge.streams import ARRIVED
 from server.rest.handler import UnreadableBody
+from server.rest.inflate import FORMATS, Inflation
 
 T = TypeVar("T")
 
-MAX_INFLATED: Final = 64 * 1024 * 1024
-MAX_RATIO: Final = 200
-MAX_MEMBERS: Final = 1_000
-"""Members (gzip) or frames (zstd) of one body: each costs a state of its own, and a dozen bytes are one."""
-
-_ALWAYS_ALLOWED: Final = 1024 * 1024
-_PIECE: Final = 256 * 1024
-_HEAVY: Final = 64 * 1024
-_GZIP_WINDOW: Final = 31
-_ZSTD_WINDOW: Final = 8 * 1024 * 1024
-_ZSTD_PIECE: Final = 512
-"""Bytes handed to zstd at once: 4 of them are a block of up to 128 KiB, which bounds what comes out."""
-
-_Inflate: TypeAlias = Callable[[memoryview], Iterator[tuple[bytes, bool]]]
+_HEAVY: Final = 192 * 1024
+_INLINE: Final = 16 * 1024
+_LINES_AT_ONCE: Final = 64 * 1024
+"""Bytes of lines that are collected before they are read, in a thread: a turn of the loop for each."""
 
 
 def content_type(request: Request, *known: str) -> str:
@@ -55,94 +41,127 @@ async def read_body(request: Request, read: Callable[[bytes], T]) -> T:
     Raises UnsupportedMediaType for an encoding other than gzip and zstd, UnreadableBody for a broken or empty body,
     PayloadTooLarge for one that inflates beyond its bounds.
     """
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in _ENCODINGS:
-        raise UnsupportedMediaType("expected Content-Encoding: gzip, zstd or none", field="Content-Encoding")
-    packed = _ENCODINGS[encoding] is not None
-    body = await request.body()
+    inflation = _inflation(request)
+    body = await _whole(request)
     if not body:
-        raise UnreadableBody("the body is empty")
+        raise UnreadableBody(_EMPTY)
 
     def work() -> T:
-        return read(inflated(body, encoding) if packed else body)
+        return read(body if inflation is None else b"".join((*inflation.feed(body), *inflation.end())))
 
-    return await asyncio.to_thread(work) if packed or len(body) > _HEAVY else work()
-
-
-def inflated(body: bytes, encoding: str = "gzip") -> bytes:
-    """The content of a compressed body of one or more members. Raises UnreadableBody, PayloadTooLarge."""
-    inflate = _ENCODINGS[encoding]
-    if inflate is None:
-        return body
-    limit = min(MAX_INFLATED, max(_ALWAYS_ALLOWED, MAX_RATIO * len(body)))
-    pieces: list[bytes] = []
-    size = members = 0
-    for piece, begins in inflate(memoryview(body)):
-        size += len(piece)
-        members += begins
-        if size > limit:
-            raise PayloadTooLarge(f"the body inflates beyond {limit} bytes")
-        if members > MAX_MEMBERS:
-            raise PayloadTooLarge(f"the body has more than {MAX_MEMBERS} {encoding} members")
-        pieces.append(piece)
-    return b"".join(pieces)
+    return await asyncio.to_thread(work) if inflation is not None or len(body) > _HEAVY else work()
 
 
-def _gunzipped(body: memoryview) -> Iterator[tuple[bytes, bool]]:
-    """The content piece by piece, and whether a member begins with it.
+async def _whole(request: Request) -> bytes:
+    """The body; without the framework's loop over its pieces when there is only one."""
+    if ARRIVED not in request.scope:
+        return await request.body()
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return cast("bytes", message.get("body", b""))
 
-    The body is handed over in slices: what zlib leaves of its input it copies, at the end of every member.
+
+async def read_lines(request: Request, take: Callable[[Any], None], finish: Callable[[], T]) -> T:
+    """Hands the document of each line to `take` while the body arrives, so that only one piece of it is held.
+
+    Answers what `finish` makes of them. Blank lines are skipped. Raises as `read_body`, naming the line that is not
+    JSON, and what `take` and `finish` raise. The rest of a refused body is read and dropped: a client that is still
+    sending would lose the answer.
     """
-    member = None
-    place = 0
-    rest: bytes | memoryview = b""
+    lines = _Lines(_inflation(request), take)
+    kept: list[bytes] = []
+    size = 0
+    heavy = False
+    problem: DomainError | None = None
+    async for chunk in request.stream():
+        if problem is not None or not chunk:
+            continue
+        kept.append(chunk)
+        size += len(chunk)
+        if size >= _LINES_AT_ONCE:
+            heavy = True
+            problem = await asyncio.to_thread(_problem_of, lines.feed, b"".join(kept))
+            kept, size = [], 0
+    if problem is not None:
+        raise problem
+
+    def end() -> T:
+        lines.end(b"".join(kept))
+        return finish()
+
+    return await asyncio.to_thread(end) if heavy or lines.packed or size > _INLINE else end()
+
+
+class _Lines:
+    """Splits content into lines as it arrives."""
+
+    def __init__(self, inflation: Inflation | None, take: Callable[[Any], None]) -> None:
+        self._inflation = inflation
+        self._take = take
+        self._begun: list[bytes] = []  # of the line that has not ended
+        self._number = 0
+        self._empty = True
+
+    @property
+    def packed(self) -> bool:
+        """Whether little that arrives may be much to read."""
+        return self._inflation is not None
+
+    def feed(self, data: bytes) -> None:
+        """Takes the lines that end in what arrived."""
+        self._empty = self._empty and not data
+        for piece in (data,) if self._inflation is None else self._inflation.feed(data):
+            self._split(piece)
+
+    def end(self, data: bytes) -> None:
+        """Takes the last lines, after everything arrived."""
+        self.feed(data)
+        if self._empty:
+            raise UnreadableBody(_EMPTY)
+        for piece in () if self._inflation is None else self._inflation.end():
+            self._split(piece)
+        self._line(b"".join(self._begun))
+
+    def _split(self, piece: bytes) -> None:
+        first, *others = piece.split(b"\n")
+        self._begun.append(first)
+        if others:
+            self._line(b"".join(self._begun))
+            for line in others[:-1]:
+                self._line(line)
+            self._begun = others[-1:]
+
+    def _line(self, line: bytes) -> None:
+        self._number += 1
+        if line.strip():
+            where = f"line {self._number}"
+            document = parse(line, where=where)
+            try:
+                self._take(document)
+            except BadUserInput as problem:  # its field counts documents from 0, and blank lines are none
+                raise BadUserInput(f"{where}: {problem.message}", field=problem.field) from None
+
+
+def _problem_of(work: Callable[[bytes], None], data: bytes) -> DomainError | None:
     try:
-        while rest or place < len(body):
-            if not rest:
-                rest, place = body[place : place + _PIECE], place + _PIECE
-            begins = member is None or member.eof
-            if member is None or begins:
-                member = zlib.decompressobj(_GZIP_WINDOW)
-            piece = member.decompress(rest, _PIECE)
-            rest = member.unused_data if member.eof else member.unconsumed_tail
-            yield piece, begins
-        while member is not None and not member.eof:
-            piece = member.decompress(b"", _PIECE)
-            if not piece:
-                raise UnreadableBody("the gzip body is cut off")
-            yield piece, False
-    except zlib.error:
-        raise UnreadableBody("the body is not valid gzip") from None
+        work(data)
+    except DomainError as problem:
+        return problem
+    return None
 
 
-def _unzstd(body: memoryview) -> Iterator[tuple[bytes, bool]]:
-    """The content piece by piece, and whether a frame begins with it."""
-    unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-    frame = unpacker.decompressobj()
-    begins, place, rest = True, 0, b""
-    try:
-        while rest or place < len(body):
-            if not rest:
-                rest, place = bytes(body[place : place + _ZSTD_PIECE]), place + _ZSTD_PIECE
-            if frame.eof:
-                frame, begins = unpacker.decompressobj(), True
-            piece = frame.decompress(rest)
-            rest = frame.unused_data if frame.eof else b""
-            yield piece, begins
-            begins = False
-    except zstandard.ZstdError:
-        raise UnreadableBody(f"the body is not valid zstd with a window of at most {_ZSTD_WINDOW} bytes") from None
-    if not frame.eof:
-        raise UnreadableBody("the zstd body is cut off")
+def _inflation(request: Request) -> Inflation | None:
+    """What undoes the body's encoding, if it has one. Raises UnsupportedMediaType."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding not in FORMATS:
+        raise UnsupportedMediaType("expected Content-Encoding: gzip, zstd or none", field="Content-Encoding")
+    return Inflation(encoding)
 
 
-_ENCODINGS: Final[dict[str, _Inflate | None]] = {
-    "": None,
-    "identity": None,
-    "gzip": _gunzipped,
-    "x-gzip": _gunzipped,
-    "zstd": _unzstd,
-}
+_EMPTY: Final = "the body is empty"
 
 
 def parse(text: bytes, *, where: str = "the body") -> Any:
@@ -154,10 +173,3 @@ def parse(text: bytes, *, where: str = "the body") -> Any:
         hint = '; NaN and infinities are written as the strings "NaN", "Infinity", "-Infinity"'
         hint = hint if b"NaN" in text or b"Infinity" in text else ""
         raise UnreadableBody(f"{where} is not valid JSON: {reason}{hint}") from None
-
-
-def parse_lines(text: bytes) -> Iterator[Any]:
-    """The documents of NDJSON, one per line; blank lines are skipped. Raises UnreadableBody naming the line."""
-    for number, line in enumerate(text.split(b"\n"), start=1):
-        if line.strip():
-            yield parse(line, where=f"line {number}")

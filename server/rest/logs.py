@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, Literal, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any, Final, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import Meta, Struct
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from domain import logs
 from domain.errors import BadUserInput
@@ -16,6 +17,7 @@ from domain.logs import LogDraft, LogLevel, LogLine, Logs, LogsRequest
 from schema.scalars import read_datetime, write_datetime
 from server.edge.identity import scope_of
 from server.rest import ingest
+from server.rest.exports import Pieces
 from server.rest.handler import WHOLE, InvalidBody, UnreadableBody, answer, invalid, query, services_of
 from server.rest.metrics import batch_of, run_of
 from server.rest.operations import runs as operations
@@ -27,8 +29,10 @@ T = TypeVar("T")
 
 class _ReadQuery(Struct, rename={"form": "format"}):
     level: training.LogLevel | None = None
-    limit: Annotated[int, Meta(ge=1, le=1_000)] = 200
+    limit: Annotated[int, Meta(ge=1, le=1_000)] | None = None
     cursor: Annotated[str, Meta(min_length=1, max_length=2_048)] | None = None
+    before: Annotated[str, Meta(min_length=1, max_length=2_048)] | None = None
+    tail: Annotated[int, Meta(ge=1, le=1_000)] | None = None
     form: Literal["text"] | None = None
 
 
@@ -55,7 +59,7 @@ def _converted(document: Any, form: type[T]) -> T:
     try:
         return msgspec.convert(document, form)
     except msgspec.ValidationError as error:
-        raise invalid(error, whole=WHOLE) from None
+        raise invalid(error, form, whole=WHOLE) from None
 
 
 def _checked(entries: list[training.LogEntry], field: str) -> LogDraft:
@@ -90,39 +94,66 @@ async def _read(request: Request) -> Response:
     run_id = run_of(request)
     asked = query(request, _ReadQuery)
     level = None if asked.level is None else LogLevel(asked.level.value)
-    if asked.form == "text":
-        lines = await _logs(request).lines(scope_of(request), run_id, level)
-        name = f'attachment; filename="{run_id}.log"'
-        return StreamingResponse(_text(lines), media_type=TEXT, headers={"Content-Disposition": name})
+    _refuse_contradictions(asked)
+    if asked.form == "text" and asked.tail is None:
+        return _download(run_id, await _logs(request).lines(scope_of(request), run_id, level))
+    # Backwards, `limit` and `tail` mean the same.
+    limit, last = (asked.limit, asked.tail) if asked.before is None else (None, asked.limit)
+    wanted = LogsRequest.of(limit, asked.cursor, level, last=last, before=asked.before)
     try:
-        page = await _logs(request).page(scope_of(request), run_id, LogsRequest.of(asked.limit, asked.cursor, level))
+        page = await _logs(request).page(scope_of(request), run_id, wanted)
     except BadUserInput as problem:
         if problem.field == "after":
             raise BadUserInput(problem.message, field="cursor") from None
         raise
+    if asked.form == "text":
+        return _download(run_id, _once(page.nodes))
     return answer(
         {
             "items": [_line(line) for line in page.nodes],
             "total": page.total_count,
-            "next_cursor": page.cursors[-1] if page.has_next_page else None,
+            "next_cursor": page.cursors[-1] if page.has_next_page and page.cursors else None,
+            "previous_cursor": page.cursors[0] if page.has_previous_page and page.cursors else None,
         }
     )
 
 
+def _refuse_contradictions(asked: _ReadQuery) -> None:
+    if asked.tail is not None:
+        for name in ("limit", "cursor", "before"):
+            if getattr(asked, name) is not None:
+                raise BadUserInput(f"tail answers the end of the log: it does not go with {name}", field="tail")
+    if asked.before is not None and asked.cursor is not None:
+        raise BadUserInput("before leads backwards and cursor forwards: give one of them", field="before")
+    if asked.form == "text" and (asked.cursor is not None or asked.before is not None):
+        raise BadUserInput("text is the whole log or its tail, and has no pages", field="format")
+
+
+def _download(run_id: str, lines: AsyncIterator[list[LogLine]]) -> Response:
+    name = f'attachment; filename="{run_id}.log"'
+    return Pieces(_text(lines), media_type=TEXT, headers={"Content-Disposition": name})
+
+
+async def _once(lines: list[LogLine]) -> AsyncGenerator[list[LogLine]]:
+    yield lines
+
+
 def _line(line: LogLine) -> dict[str, Any]:
     return {
-        "sequence": line.seq,
+        "seq": line.seq,
         "timestamp": write_datetime(line.timestamp),
         "level": line.level.value,
         "message": line.message,
+        "replaces": line.replaces,
     }
 
 
-async def _text(batches: AsyncIterator[list[LogLine]]) -> AsyncIterator[bytes]:
-    async for lines in batches:
-        yield "".join(
-            f"{write_datetime(line.timestamp)} {line.level.name:<8} {line.message}\n" for line in lines
-        ).encode()
+async def _text(lines: AsyncIterator[list[LogLine]]) -> AsyncGenerator[bytes]:
+    async with aclosing(cast("AsyncGenerator[list[LogLine]]", lines)) as batches:
+        async for batch in batches:
+            yield "".join(
+                f"{write_datetime(line.timestamp)} {line.level.name:<8} {line.message}\n" for line in batch
+            ).encode()
 
 
 ROUTES: Final = (

@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
-from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from domain import ids
 from domain.errors import BadUserInput
 from domain.metrics import (
-    Column,
     Draft,
+    DraftLines,
+    KeysRequest,
     Metrics,
     MetricSeries,
     MetricsRead,
+    MetricStream,
     SeriesAxis,
     SeriesRequest,
     decode,
-    decode_lines,
 )
-from schema.scalars import write_float, write_floats, write_int, write_ints
+from domain.metrics.requests import DEFAULT_SERIES
+from schema.scalars import write_floats, write_int, write_ints
 from server.edge.identity import scope_of
 from server.rest import ingest
+from server.rest.exports import MEDIA, ExportForm, export
 from server.rest.handler import answer, idempotency_key, query, services_of
 from server.rest.operations import metrics as operations
-from server.rest.route import CSV, JSON, NDJSON, Route
+from server.rest.points import plain
+from server.rest.route import JSON, NDJSON, Route
 
 _HEAVY_POINTS: Final = 2_000
-_PIECE_POINTS: Final = 10_000
-_lines: Final = msgspec.json.Encoder()
 
 
 class _ReadQuery(Struct, rename={"start": "from", "end": "to", "form": "format"}):
     keys: list[str] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] | None = None
+    cursor: Annotated[str, Meta(min_length=1, max_length=2_048)] | None = None
     points: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
     axis: Literal["step", "time", "relative"] = "step"
     start: str | None = None
     end: str | None = None
-    form: Literal["series", "rows", "csv", "ndjson"] = "series"
+    form: Literal["series", "rows", "csv", "ndjson", "arrow"] | None = None
+    stream: Literal["metrics", "system"] = "metrics"
 
 
 def _metrics(request: Request) -> Metrics:
@@ -64,17 +66,18 @@ def batch_of(request: Request) -> str | None:
 async def _log(request: Request) -> Response:
     run_id, batch = run_of(request), batch_of(request)
     media = ingest.content_type(request, JSON, NDJSON)
-    draft = await ingest.read_body(request, _draft_of_lines if media == NDJSON else _draft)
+    draft = await (_draft_of_lines(request) if media == NDJSON else ingest.read_body(request, _draft))
     logged = await _metrics(request).log(scope_of(request), run_id, draft, batch=batch)
     return answer({"accepted": logged.accepted, "cursor": logged.cursor, "stop_requested": logged.stop_requested})
 
 
 def _draft(body: bytes) -> Draft:
-    return decode(ingest.parse(body))
+    return plain(body) or decode(ingest.parse(body))
 
 
-def _draft_of_lines(body: bytes) -> Draft:
-    return decode_lines(ingest.parse_lines(body))
+async def _draft_of_lines(request: Request) -> Draft:
+    lines = DraftLines()
+    return await ingest.read_lines(request, lines.add, lines.build)
 
 
 async def _read(request: Request) -> Response:
@@ -82,20 +85,59 @@ async def _read(request: Request) -> Response:
     asked = query(request, _ReadQuery)
     # A key may hold a comma, so a value counts both as it stands and as a list.
     keys = None if asked.keys is None else [*request.query_params.getlist("keys"), *asked.keys]
-    if asked.form in ("csv", "ndjson"):
-        batches = await _metrics(request).points(scope_of(request), run_id, keys)
-        return _streamed(run_id, batches, asked.form)
+    form = asked.form or _accepted(request)
+    stream = MetricStream(asked.stream)
+    for name, paging in (("limit", asked.limit), ("cursor", asked.cursor)):
+        if paging is not None and (keys is not None or form in MEDIA):
+            raise BadUserInput("keys come in pages only where none are named, and not in exports", field=name)
+    if form == "csv" or form == "ndjson" or form == "arrow":  # noqa: PLR1714 - narrows the type
+        points = await _metrics(request).points(scope_of(request), run_id, keys, stream)
+        return export(run_id, points, form)
+    next_cursor = None
+    if keys is None:
+        keys, next_cursor = await _page_of_keys(request, run_id, asked, stream)
     wanted = SeriesRequest.of(
-        keys, asked.points, SeriesAxis(asked.axis), _bound(asked.start, "from"), _bound(asked.end, "to")
+        keys,
+        asked.points,
+        SeriesAxis(asked.axis),
+        start=_bound(asked.start, "from"),
+        end=_bound(asked.end, "to"),
+        stream=stream,
     )
     found = await _metrics(request).read(scope_of(request), run_id, wanted)
-    write = _rows_of if asked.form == "rows" else _series_of
+    write = _rows_of if form == "rows" else partial(_series_of, next_cursor=next_cursor)
     heavy = sum(len(series.steps) for series in found.series) > _HEAVY_POINTS
     return await asyncio.to_thread(write, found) if heavy else write(found)
 
 
-def _series_of(found: MetricsRead) -> Response:
-    return answer({"series": {series.key: _columns(series) for series in found.series}, "cursor": found.cursor})
+async def _page_of_keys(
+    request: Request, run_id: str, asked: _ReadQuery, stream: MetricStream
+) -> tuple[list[str], str | None]:
+    wanted = KeysRequest.of(DEFAULT_SERIES if asked.limit is None else asked.limit, asked.cursor, stream)
+    page = (await _metrics(request).keys(scope_of(request), [run_id], wanted))[run_id]
+    return [each.key for each in page.nodes], page.cursors[-1] if page.has_next_page else None
+
+
+def _accepted(request: Request) -> ExportForm | None:
+    """The form of export that `Accept` names before any other, if it names one by its media type."""
+    forms = {media: form for form, media in MEDIA.items()}
+    for wanted in ",".join(request.headers.getlist("accept")).split(","):
+        media, _, weight = wanted.partition(";")
+        if media.strip().lower() == JSON and not _is_zero(weight):
+            return None
+        form = forms.get(media.strip().lower())
+        if form is not None and not _is_zero(weight):
+            return form
+    return None
+
+
+def _is_zero(weight: str) -> bool:
+    return weight.replace(" ", "").rstrip("0") in ("q=", "q=0.")
+
+
+def _series_of(found: MetricsRead, *, next_cursor: str | None) -> Response:
+    columns = {series.key: _columns(series) for series in found.series}
+    return answer({"series": columns, "cursor": found.cursor, "next_cursor": next_cursor})
 
 
 def _rows_of(found: MetricsRead) -> Response:
@@ -136,53 +178,6 @@ def _rows(found: list[MetricSeries]) -> list[dict[str, Any]]:
             rows.setdefault(step, {})[series.key] = value
             times[step] = max(times.get(step, timestamp), timestamp)
     return [{**rows[step], "step": write_int(step), "timestamp": times[step]} for step in sorted(rows)]
-
-
-def _streamed(run_id: str, batches: AsyncIterator[list[Column]], form: str) -> Response:
-    write, media = (_csv, CSV) if form == "csv" else (_ndjson, NDJSON)
-
-    async def parts() -> AsyncIterator[bytes]:
-        if form == "csv":
-            yield b"key,step,timestamp,value\r\n"
-        async for columns in batches:
-            for piece in _pieces(columns):
-                heavy = sum(map(len, piece)) > _HEAVY_POINTS
-                yield await asyncio.to_thread(write, piece) if heavy else write(piece)
-
-    name = f'attachment; filename="{run_id}-metrics.{form}"'
-    return StreamingResponse(parts(), media_type=media, headers={"Content-Disposition": name})
-
-
-def _pieces(columns: list[Column]) -> Iterator[list[Column]]:
-    """The columns in parts of bounded size: a whole batch written at once would hold up everybody else."""
-    if sum(map(len, columns)) <= _PIECE_POINTS:
-        yield columns
-        return
-    for column in columns:
-        for start in range(0, len(column), _PIECE_POINTS):
-            part = slice(start, start + _PIECE_POINTS)
-            yield [Column(column.key, column.steps[part], column.values[part], column.timestamps[part])]
-
-
-def _csv(columns: list[Column]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    for column in columns:
-        points = zip(column.steps.tolist(), column.timestamps.tolist(), column.values.tolist(), strict=True)
-        writer.writerows((column.key, step, timestamp, write_float(value)) for step, timestamp, value in points)
-    return text.getvalue().encode()
-
-
-def _ndjson(columns: list[Column]) -> bytes:
-    return _lines.encode_lines(
-        [
-            {"key": column.key, "step": step, "timestamp": timestamp, "value": value}
-            for column in columns
-            for step, timestamp, value in zip(
-                write_ints(column.steps), column.timestamps.tolist(), write_floats(column.values), strict=True
-            )
-        ]
-    )
 
 
 ROUTES: Final = (Route(operations.METRICS_LOG, _log), Route(operations.METRICS_READ, _read))

@@ -62,16 +62,34 @@ _ERRORS: Final[Mapping[int, tuple[str, str]]] = {
         "MethodNotAllowed",
         "Not with this method; the message names the right route (METHOD_NOT_ALLOWED).",
     ),
+    408: ("RequestTimeout", "The body came too slowly (DEADLINE_EXCEEDED)."),
     409: ("Conflict", "Well-formed, but against the present state (CONFLICT)."),
     413: ("PayloadTooLarge", "The body, or something in it, is larger than its limit (PAYLOAD_TOO_LARGE)."),
     415: ("UnsupportedMediaType", "The route does not read this type of body (UNSUPPORTED_MEDIA_TYPE)."),
     422: ("Invalid", "The body parses but does not validate; `field` says where (BAD_USER_INPUT)."),
     429: ("TooManyRequests", "Too many requests (RATE_LIMITED) or a full queue (OVERLOADED)."),
     500: ("Internal", "A defect of the server (INTERNAL); the request id leads to its log."),
-    503: ("Unavailable", "Something the server depends on is away for now (UNAVAILABLE)."),
+    503: (
+        "Unavailable",
+        (
+            "The server cannot answer just now: the database, a disk or a replica fails, or it is full or stopping; try"
+            " again later (UNAVAILABLE)."
+        ),
+    ),
     504: ("DeadlineExceeded", "Not finished within the time allowed (DEADLINE_EXCEEDED)."),
 }
 _RETRY: Final = {"Retry-After": "Seconds to wait before trying again."}
+# On every answer to a request that was counted, refusals included.
+_RATE_HEADERS: Final[Mapping[str, tuple[str, str]]] = {
+    "RateLimit": (
+        "RateLimit",
+        'What is left: `"requests";r=9999;t=1` allows 9999 more at once, all in 1 second; with 429 `t` is the wait.',
+    ),
+    "RateLimit-Policy": (
+        "RateLimitPolicy",
+        'The limit that was counted: `"requests";q=10000;w=10` is 10000 at once, and in 10 seconds in the long run.',
+    ),
+}
 _ERROR_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
     405: {"Allow": "The methods that the path answers."},
     429: _RETRY,
@@ -179,6 +197,7 @@ def build(operations: Iterable[Operation]) -> Document:
         "components": {
             "schemas": schemas.components,
             "parameters": {name: _parameter(param, schemas) for name, param in sorted(_SHARED_PARAMS.items())},
+            "headers": _headers(dict(_RATE_HEADERS.values())),
             "responses": dict(sorted(_error_responses(statuses, schemas))),
             "securitySchemes": _SECURITY_SCHEMES,
         },
@@ -207,7 +226,8 @@ def _operation(operation: Operation, schemas: _Schemas) -> Document:
         parameters.append({"$ref": _REF + "parameters/Workspace"})
     if operation.idempotent:
         parameters.append({"$ref": _REF + "parameters/IdempotencyKey"})
-    answers = {str(status): _answer(answer, schemas) for status, answer in operation.answers.items()}
+    counted = not operation.bare or 429 in operation.answers
+    answers = {str(status): _answer(answer, schemas, counted) for status, answer in operation.answers.items()}
     for status in _error_statuses(operation):
         answers[str(status)] = {"$ref": f"{_REF}responses/{_ERRORS[status][0]}"}
     body: Document = {
@@ -238,7 +258,7 @@ def _error_statuses(operation: Operation) -> list[int]:
         if any(param.place == "path" for param in operation.params):
             statuses.add(404)
         if operation.request is not None:
-            statuses |= {413, 415, 422}
+            statuses |= {408, 413, 415, 422}
     return sorted(statuses)
 
 
@@ -256,10 +276,11 @@ def _parameter(param: Param, schemas: _Schemas) -> Document:
     return body
 
 
-def _answer(answer: Answer, schemas: _Schemas) -> Document:
+def _answer(answer: Answer, schemas: _Schemas, counted: bool) -> Document:
     body: Document = {"description": answer.description}
-    if answer.headers:
-        body["headers"] = _headers(answer.headers)
+    headers = _headers(answer.headers) | (_rate_references() if counted else {})
+    if headers:
+        body["headers"] = headers
     if answer.media:
         body["content"] = _media(answer.media, schemas)
     return body
@@ -267,6 +288,10 @@ def _answer(answer: Answer, schemas: _Schemas) -> Document:
 
 def _headers(headers: Mapping[str, str]) -> Document:
     return {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
+
+
+def _rate_references() -> Document:
+    return {name: {"$ref": f"{_REF}headers/{key}"} for name, (key, _) in _RATE_HEADERS.items()}
 
 
 def _media(media: Mapping[str, TypeForm], schemas: _Schemas) -> Document:
@@ -278,7 +303,7 @@ def _error_responses(statuses: Iterable[int], schemas: _Schemas) -> Iterator[tup
         name, description = _ERRORS[status]
         body: Document = {"description": description}
         if status in _ERROR_HEADERS:
-            body["headers"] = _headers(_ERROR_HEADERS[status])
+            body["headers"] = _headers(_ERROR_HEADERS[status]) | (_rate_references() if status == 429 else {})
         body["content"] = {"application/json": {"schema": schemas.of(Error)}}
         yield name, body
 

@@ -24,6 +24,7 @@ NDJSON: Final = "application/x-ndjson"
 BYTES: Final = "application/octet-stream"
 MULTIPART: Final = "multipart/form-data"
 CSV: Final = "text/csv"
+ARROW: Final = "application/vnd.apache.arrow.stream"
 TEXT: Final = "text/plain"
 
 

@@ -56,6 +56,7 @@ class _ListQuery(Struct):
     order_by: Annotated[str, Meta(min_length=1, max_length=1_000)] | None = None
     experiment: Annotated[str, Meta(min_length=1, max_length=250)] | None = None
     archived: bool = False
+    total: bool = True
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
     offset: Annotated[int, Meta(ge=0, le=10_000)] = 0
     cursor: Annotated[str, Meta(min_length=1, max_length=2_048)] | None = None
@@ -72,6 +73,7 @@ async def _list(request: Request) -> Response:
             archived=asked.archived,
             experiment_id=None if asked.experiment is None else await _experiment(request, scope, asked.experiment),
             offset=asked.offset,
+            total=asked.total,
         ),
     )
     summaries = await _summaries(request, scope, [run.id for run in page.nodes])
@@ -100,7 +102,8 @@ async def _create(request: Request) -> Response:
         name=given.name,
         experiment=given.experiment,
         model_type=given.model_type,
-        config=given.config,
+        config=None if given.config is UNSET else given.config,
+        config_from=given.config_from,
         params=given.params.items(),
         tags=given.tags.items(),
         parent_id=given.parent_id,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,6 +19,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from domain.errors import BadUserInput, DomainError, NotFound
+from domain.metrics import MetricStream
 from domain.metrics.stream import LEAST_SECONDS, MOST_SECONDS, StatusChanged, ValuesChanged
 from schema.scalars import write_datetime, write_float, write_int
 from server.edge.connections import SERVICE_RESTART, LiveConnections
@@ -33,7 +34,6 @@ DONE: Final = 1000
 TRY_AGAIN_LATER: Final = 1013
 GONE: Final = 4404
 INTERNAL_ERROR: Final = 4500
-SEND_SECONDS: Final = 30.0
 
 Message = ValuesChanged | StatusChanged
 _encoder: Final = msgspec.json.Encoder()
@@ -41,6 +41,7 @@ _encoder: Final = msgspec.json.Encoder()
 
 class _StreamQuery(Struct):
     interval: Annotated[float, Meta(ge=LEAST_SECONDS, le=MOST_SECONDS)] = 1.0
+    stream: Literal["metrics", "system"] = "metrics"
 
 
 class _Reader:
@@ -51,14 +52,11 @@ class _Reader:
         self.closed = asyncio.Event()
 
     async def send(self, message: Message) -> None:
-        """Sends a message, or closes the socket of a client that has not read for `SEND_SECONDS`."""
+        """Sends a message, once the client has read those before; one that does not read is cut off by the server."""
         if self.closed.is_set():
             return
         try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._socket.send_text(_encoded(message))
-        except TimeoutError:
-            await self.close(TRY_AGAIN_LATER, "the client does not read")
+            await self._socket.send_text(_encoded(message))
         except WebSocketDisconnect:
             self.closed.set()
 
@@ -87,7 +85,9 @@ async def _serve(socket: WebSocket) -> None:
             raise ShuttingDown("the server is shutting down", retry_after=1)
         scope = scope_of(socket)
         asked = query(request, _StreamQuery)
-        stream = services_of(request).run_stream.follow(scope, socket.path_params["id"], every=asked.interval)
+        stream = services_of(request).run_stream.follow(
+            scope, socket.path_params["id"], every=asked.interval, stream=MetricStream(asked.stream)
+        )
         first = await anext(stream)
     except DomainError as problem:
         await refuse(socket.scope, socket.receive, socket.send, problem, request_id_of(socket.scope))

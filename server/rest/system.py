@@ -1,17 +1,20 @@
-"""`GET /api/metrics`: the load of the machine and of the server, as JSON."""
+"""The load of the machine, and the figures of the instance: as JSON, and in the text form of Prometheus."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from domain import stats
 from domain import system as domain
 from schema.scalars import write_datetime, write_int
 from server.edge.identity import scope_of
+from server.exposition import CONTENT_TYPE, exposed
 from server.rest.handler import answer, services_of
-from server.rest.operations.system import SYSTEM
+from server.rest.operations.system import PROMETHEUS, STATS, SYSTEM
 from server.rest.route import Route
 from server.rest.structs.system import (
     CpuMetrics,
@@ -20,12 +23,41 @@ from server.rest.structs.system import (
     MemoryMetrics,
     NetworkMetrics,
     ProcessMetrics,
+    ServerStats,
     SystemMetrics,
 )
 
 
 async def _system(request: Request) -> Response:
     return answer(_encoded(await services_of(request).system.now(scope_of(request))))
+
+
+async def _stats(request: Request) -> Response:
+    return answer(_counted(await services_of(request).stats.read(scope_of(request))))
+
+
+async def _prometheus(request: Request) -> Response:
+    found = await services_of(request).stats.read(scope_of(request))
+    # Several processes fill megabytes: a fifth of a second for which nobody else would be served.
+    return Response(await asyncio.to_thread(exposed, found), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _counted(found: stats.ServerStats) -> ServerStats:
+    counts = found.counts
+    return ServerStats(
+        users=write_int(counts.users),
+        runs=write_int(counts.runs),
+        runs_active=write_int(counts.runs_active),
+        models=write_int(counts.models),
+        model_versions=write_int(counts.model_versions),
+        endpoints=write_int(counts.endpoints),
+        endpoints_running=write_int(counts.endpoints_running),
+        metric_points=write_int(counts.points),
+        storage_bytes=write_int(counts.file_bytes),
+        database_bytes=write_int(counts.database_bytes),
+        uptime_seconds=found.uptime_seconds,
+        version=found.version,
+    )
 
 
 def _encoded(found: domain.SystemMetrics) -> SystemMetrics:
@@ -76,4 +108,4 @@ def _gpu(gpu: domain.GpuMetrics) -> GpuMetrics:
     )
 
 
-ROUTES: Final[tuple[Route, ...]] = (Route(SYSTEM, _system),)
+ROUTES: Final[tuple[Route, ...]] = (Route(SYSTEM, _system), Route(STATS, _stats), Route(PROMETHEUS, _prometheus))

@@ -143,10 +143,14 @@ class SignedAccessTokens:
                 self._public[key.kid] = self._private[key.kid].public_key()
 
     def _signing_kid(self, now: datetime) -> str:
-        usable = [key for key in self._keys.values() if key.retired_at is None and key.not_before <= now]
-        if not usable:
+        living = [key for key in self._keys.values() if key.retired_at is None]
+        if not living:
             raise Unavailable("no signing key is in use yet; try again", retry_after=1)
-        return max(usable, key=lambda key: (key.not_before, key.kid)).kid
+        usable = [key for key in living if key.not_before <= now]
+        if usable:
+            return max(usable, key=lambda key: (key.not_before, key.kid)).kid
+        # The clock was put back to before the first key: nobody may be locked out until it has caught up.
+        return min(living, key=lambda key: (key.not_before, key.kid)).kid
 
 
 _KID: Final = re.compile(r"[A-Za-z0-9_-]{16}", re.ASCII)

@@ -29,6 +29,7 @@ from server.settings import Settings
 from server.settings_sources import dumped
 from server.supervision import Supervisor
 from server.workers import messages
+from server.workers.gathering import Gathering
 from server.workers.messages import SOCKET_NAME, ToHost, ToWorker
 from serving.pool import LocalServing
 from serving.sharing import SharedSet
@@ -82,6 +83,7 @@ class WorkerPool:
         self._changed = asyncio.Event()
         self._served: set[int] = set()
         self._answers: set[asyncio.Task[None]] = set()
+        self._gathering = Gathering()
         self._ever_ready = False
         self._failure: WorkerFailedError | None = None
         self._stopping = False
@@ -198,6 +200,10 @@ class WorkerPool:
                 self._operator.forget(endpoint_id)
             case messages.AskStatus(number):
                 self._answer(self._status(peer, number))
+            case messages.AskFigures(number):
+                self._answer(self._figures(peer, number))
+            case messages.OwnFigures(number, figures):
+                self._gathering.answered(peer, number, figures)
             case messages.AskSettled(number, endpoint_id, seconds):
                 self._answer(self._settled(peer, number, endpoint_id, seconds))
 
@@ -208,6 +214,12 @@ class WorkerPool:
 
     async def _status(self, peer: _Peer, number: int) -> None:
         peer.send(messages.Status(number, await self._control.status()))
+
+    async def _figures(self, peer: _Peer, number: int) -> None:
+        slots = {process.pid: slot for slot, process in self._processes.items()}
+        asked = {slots[each.pid]: each for each in self._peers if each.pid in self._served and each.pid in slots}
+        figures = (*await self._control.figures(), *await self._gathering.ask(asked))
+        peer.send(messages.Figures(number, figures))
 
     async def _settled(self, peer: _Peer, number: int, endpoint_id: str, seconds: float) -> None:
         await self._operator.settled(endpoint_id, seconds)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from domain.control import HostStatus
 from domain.endpoints import Endpoint, Route
 from domain.errors import Unavailable
+from domain.figures import ProcessFigures
 from server.workers import messages
 from server.workers.messages import SOCKET_NAME, ToHost, ToWorker, Welcome
 from serving.remote import RemoteServing
@@ -78,7 +80,8 @@ class HostLink:
         self._writer = writer
         self._said = messages.from_host(reader)
         self._numbers = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[HostStatus | None]] = {}
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._own: Callable[[], ProcessFigures] | None = None
         self.stop_asked = asyncio.Event()
         self._serving = RemoteServing(
             drained=lambda set_id: self.send(messages.Drained(set_id)),
@@ -118,17 +121,30 @@ class HostLink:
     async def status(self) -> HostStatus:
         """What runs on this host. Raises Unavailable when it does not answer."""
         number = next(self._numbers)
-        answer = await self._ask(number, messages.AskStatus(number), ASK_SECONDS)
+        answer: HostStatus | None = await self._ask(number, messages.AskStatus(number), ASK_SECONDS)
         if answer is None:
-            raise Unavailable("the host of this server does not answer", retry_after=1)
+            raise _silent()
         return answer
+
+    async def figures(self) -> tuple[ProcessFigures, ...]:
+        """What every process of this host counts. Raises Unavailable when the host does not answer."""
+        number = next(self._numbers)
+        answer: tuple[ProcessFigures, ...] | None = await self._ask(number, messages.AskFigures(number), ASK_SECONDS)
+        if answer is None:
+            raise _silent()
+        return answer
+
+    def observe(self, own: Callable[[], ProcessFigures]) -> None:
+        """`HostControl`."""
+        self._own = own
 
     async def settled(self, endpoint_id: str, seconds: float) -> None:
         """Waits until nothing is left to do for an endpoint, or the time is over."""
         number = next(self._numbers)
         await self._ask(number, messages.AskSettled(number, endpoint_id, seconds), seconds + SETTLE_GRACE)
 
-    async def _ask(self, number: int, question: ToHost, seconds: float) -> HostStatus | None:
+    async def _ask(self, number: int, question: ToHost, seconds: float) -> Any:
+        """The answer; None when there is none, or it says nothing."""
         self._asked[number] = asyncio.get_running_loop().create_future()
         self.send(question)
         try:
@@ -164,6 +180,11 @@ class HostLink:
                 self.endpoints.closed(endpoint_id)
             case messages.Status(number, status):
                 self._answered(number, status)
+            case messages.Figures(number, figures):
+                self._answered(number, figures)
+            case messages.WantFigures(number):
+                if self._own is not None:
+                    self.send(messages.OwnFigures(number, self._own()))
             case messages.Settled(number):
                 self._answered(number, None)
             case messages.Stop():
@@ -171,7 +192,7 @@ class HostLink:
             case Welcome():
                 raise HostGoneError("it said twice what to do")
 
-    def _answered(self, number: int, answer: HostStatus | None) -> None:
+    def _answered(self, number: int, answer: object) -> None:
         waiting = self._asked.get(number)
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
@@ -180,3 +201,7 @@ class HostLink:
         """Leaves the replicas and the host."""
         await self._serving.close()
         self._writer.close()
+
+
+def _silent() -> Unavailable:
+    return Unavailable("the host of this server does not answer", retry_after=1)

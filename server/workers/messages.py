@@ -17,6 +17,7 @@ import msgspec
 
 from domain.control import DatabaseKind, HostStatus
 from domain.endpoints import Route
+from domain.figures import ProcessFigures
 from serving.sharing import SharedSet
 
 SOCKET_NAME: Final = "control.sock"
@@ -72,6 +73,19 @@ class Settled(msgspec.Struct, frozen=True, tag="settled"):
     number: int
 
 
+class WantFigures(msgspec.Struct, frozen=True, tag="want figures"):
+    """What does the worker count? Answered by OwnFigures."""
+
+    number: int
+
+
+class Figures(msgspec.Struct, frozen=True, tag="figures"):
+    """Answers AskFigures: the host's first, then those of every worker that answered."""
+
+    number: int
+    figures: tuple[ProcessFigures, ...]
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Finish what is in flight and end."""
 
@@ -84,6 +98,19 @@ class AskStatus(msgspec.Struct, frozen=True, tag="ask status"):
     """What runs on this host?"""
 
     number: int
+
+
+class AskFigures(msgspec.Struct, frozen=True, tag="ask figures"):
+    """What do the processes of this host count?"""
+
+    number: int
+
+
+class OwnFigures(msgspec.Struct, frozen=True, tag="own figures"):
+    """Answers WantFigures."""
+
+    number: int
+    figures: ProcessFigures
 
 
 class AskSettled(msgspec.Struct, frozen=True, tag="ask settled"):
@@ -121,8 +148,10 @@ class Silent(msgspec.Struct, frozen=True, tag="silent"):
     index: int
 
 
-ToWorker: TypeAlias = Welcome | SetChanged | SetWithdrawn | RouteOpened | RouteClosed | Status | Settled | Stop
-ToHost: TypeAlias = Serving | AskStatus | AskSettled | Woken | Forgotten | Drained | Silent
+ToWorker: TypeAlias = (
+    Welcome | SetChanged | SetWithdrawn | RouteOpened | RouteClosed | Status | Figures | WantFigures | Settled | Stop
+)
+ToHost: TypeAlias = Serving | AskStatus | AskFigures | OwnFigures | AskSettled | Woken | Forgotten | Drained | Silent
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _to_worker: Final = msgspec.msgpack.Decoder(ToWorker)

@@ -28,7 +28,7 @@ from server.settings_sources import restored
 from server.supervision import Supervisor
 from server.web.pages import graphiql
 from server.web.pages import routes as pages
-from server.web_server import bounded, web_server, wind_down
+from server.web_server import bounded, keep_for_good, web_server, wind_down
 from server.workers import messages
 from server.workers.link import HostGoneError, HostLink
 
@@ -65,6 +65,7 @@ async def work(bound: socket.socket, data: Path) -> None:
         await stack.enter_async_context(bounded("background tasks", grace, supervisor.close))
         app = create_app(settings, composed, connections, pages=pages(), page=graphiql)
         server = web_server(app, settings, lambda: link.send(messages.Serving()))
+        keep_for_good()
         serving = asyncio.create_task(server.serve(sockets=[bound]), name="web server")
         stop = asyncio.create_task(link.stop_asked.wait(), name="stop")
         await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)

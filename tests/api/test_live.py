@@ -20,8 +20,8 @@ subscription ($run: ID!, $after: String, $keys: [String!], $points: Int) {
 }
 """
 LOGS = """
-subscription ($run: ID!, $after: String) {
-  runLogs(runId: $run, after: $after) { cursor status lines { seq level timestamp message } }
+subscription ($run: ID!, $after: String, $tail: Int) {
+  runLogs(runId: $run, after: $after, tail: $tail) { cursor status lines { seq level timestamp message replaces } }
 }
 """
 LOG_POINTS = """
@@ -125,6 +125,50 @@ async def test_logs_stream_to_the_end(product: Product) -> None:
     assert page["run"]["logs"] == {"totalCount": 1, "nodes": [], "pageInfo": {"hasNextPage": False}}
 
 
+async def test_logs_are_read_and_followed_from_the_end(product: Product) -> None:
+    run = await _run(product)
+    await product.graphql(LOG_LINES, input={"runId": run, "lines": [{"message": "\n".join("abcdef")}]})
+    text = """query ($run: ID!, $last: Int, $before: String, $first: Int, $after: String) { run(id: $run) {
+      logs(last: $last, before: $before, first: $first, after: $after) {
+        nodes { message } pageInfo { startCursor hasNextPage hasPreviousPage } } } }"""
+
+    async def page(**variables: Any) -> tuple[str, bool, bool, str]:
+        logs = (await product.graphql(text, run=run, **variables))["run"]["logs"]
+        info = logs["pageInfo"]
+        shown = "".join(line["message"] for line in logs["nodes"])
+        return shown, info["hasPreviousPage"], info["hasNextPage"], info["startCursor"]
+
+    *newest, cursor = await page(last=4)
+    assert newest == ["cdef", True, False]
+    assert (await page(last=1, before=cursor))[:3] == ("b", True, True)
+    assert (await page(before=cursor))[:3] == ("ab", False, True)
+    for wrong, field in (
+        ({"last": 1, "first": 1}, "last"),
+        ({"last": 1, "after": cursor}, "last"),
+        ({"before": cursor, "first": 1}, "before"),
+        ({"last": 1_001}, "last"),
+        ({"last": 1, "before": "forged"}, "before"),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            await page(**wrong)
+        assert (refused.value.code, refused.value.field) == ("BAD_USER_INPUT", field)
+
+    stream = _stream(product, LOGS, "runLogs", run=run, tail=2)
+    assert [line["message"] for line in (await anext(stream))["lines"]] == ["e", "f"]
+    told = []
+    for message in ("1%\r", "2%\r", "done"):
+        await product.graphql(LOG_LINES, input={"runId": run, "lines": [{"message": message}]})
+        told += (await anext(stream))["lines"]
+    assert [(line["seq"], line["message"], line["replaces"]) for line in told] == [
+        (7, "1%", None),
+        (8, "2%", 7),
+        (9, "done", 7),
+    ]
+    assert (await page(last=2))[0] == "fdone"
+    await product.graphql("mutation ($run: ID!) { runFinish(input: {id: $run}) { id } }", run=run)
+    assert [message["status"] async for message in stream] == ["COMPLETED"]
+
+
 async def test_refusals_of_streams(product: Product) -> None:
     run, other = await _run(product), await _run(product)
     foreign = (await _log(product, other, points=[{"key": "a", "value": 1}]))["cursor"]
@@ -137,6 +181,10 @@ async def test_refusals_of_streams(product: Product) -> None:
         (METRICS, {"run": run, "keys": [""]}, "BAD_USER_INPUT", "keys[0]"),
         (LOGS, {"run": "run_" + "0" * 32}, "NOT_FOUND", "run_id"),
         (LOGS, {"run": run, "after": foreign}, "BAD_USER_INPUT", "after"),
+        (LOGS, {"run": run, "after": foreign, "tail": 1}, "BAD_USER_INPUT", "tail"),
+        (LOGS, {"run": run, "tail": -1}, "BAD_USER_INPUT", "tail"),
+        (LOGS, {"run": run, "tail": 1_001}, "BAD_USER_INPUT", "tail"),
+        (LOGS, {"run": "run_" + "0" * 32, "tail": 1}, "NOT_FOUND", "run_id"),
     ):
         problem = await _refused(product, text, **variables)
         assert (problem.code, problem.field) == (code, field)
@@ -172,5 +220,5 @@ async def test_a_reader_that_leaves_is_forgotten(product: Product) -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    hub: Any = product.services.metrics._hub
+    hub: Any = product.services.run_stream._hub
     assert hub.watching == 0

@@ -442,6 +442,52 @@ async def test_a_script_that_logs_nothing_is_alive_and_hears_of_a_stop(product: 
     assert (shown["status"], shown["metrics"]) == ("stopped", {})
 
 
+LOADED = """
+import sys
+import axonml_client as axonml
+axonml.FLUSH_SECONDS = 0.05
+run = axonml.init(name="loaded", system=0.05, wait=30)
+print(run.id, flush=True)
+for line in sys.stdin:
+    run.log({"loss": 0.5})
+    print("logged", flush=True)
+print(run.finish(timeout=60), flush=True)
+"""
+
+
+async def test_a_script_logs_its_load_beside_its_metrics(product: Product, folder: Path) -> None:
+    async def load() -> dict[str, Any]:
+        read = await product.rest("GET", f"/api/training/runs/{run}/metrics", params={"stream": "system"})
+        found: dict[str, Any] = read.json()["series"]
+        return found
+
+    async def enough() -> bool:
+        found = await load()
+        return len(found) == 4 and all(series["count"] >= 3 for series in found.values())
+
+    async with script(LOADED, product.url, product.key, folder / "spool") as running:
+        (run,) = await running.line()
+        await running.log(1)
+        await until(enough, "no load")
+        await running.log(1)
+        assert await running.end() == ["True"]
+    found = await load()
+    assert found.keys() == {
+        "system/cpu_percent",
+        "system/memory_used_bytes",
+        "system/process_cpu_percent",
+        "system/process_memory_bytes",
+    }
+    for series in found.values():
+        assert series["steps"] == series["timestamps"] == sorted(series["steps"])
+        assert min(series["values"]) >= 0
+    assert max(found["system/cpu_percent"]["values"]) <= 100
+    assert min(found["system/process_memory_bytes"]["values"]) > 2**20
+    shown = (await product.rest("GET", f"/api/training/runs/{run}")).json()
+    assert shown["metrics"] == {"loss": 0.5}
+    assert await points(KeyedHttp(product), run) == [(0, 0.5), (1, 0.5)]
+
+
 async def test_without_a_disk_memory_has_to_do(product: Product, folder: Path) -> None:
     (folder / "file").write_text("")
     async with script(DRIVEN, product.url, product.key, folder / "file" / "spool") as running:

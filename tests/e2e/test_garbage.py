@@ -237,6 +237,7 @@ async def test_graphql(world: World) -> None:
     _report(world)
 
 
+NUDGE = 1.0
 RUN_ENDS = frozenset({"runFinish", "runStop", "runUpdate"})
 
 
@@ -248,11 +249,22 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-async def _first(socket: ClientConnection, operation: str) -> dict[str, Any]:
-    """The first message of an operation; what earlier ones still had under way is passed over."""
+async def _first(world: World, socket: ClientConnection, operation: str) -> dict[str, Any]:
+    """The first message of an operation; what earlier ones still had under way is passed over.
+
+    Who follows runs in order hears nothing until one changes, so one is changed now and then.
+    """
     async with asyncio.timeout(WAIT):
         while True:
-            message: dict[str, Any] = json.loads(await socket.recv())
+            try:
+                async with asyncio.timeout(NUDGE):
+                    frame = await socket.recv()
+            except TimeoutError:
+                changed = {"notes": f"changed for {operation}"}
+                (await world.http.patch(f"/api/training/runs/{world.ids['run']}", json=changed)).raise_for_status()
+                world.before = await world.digest()
+                continue
+            message: dict[str, Any] = json.loads(frame)
             if message["id"] == operation:
                 return message
 
@@ -270,7 +282,7 @@ async def _subscribe(world: World) -> None:
             codes = []
             await socket.send(head + asked.content.decode() + "}")
             try:
-                message = await _first(socket, str(number))
+                message = await _first(world, socket, str(number))
             except (TimeoutError, ConnectionClosed) as problem:
                 raise AssertionError(asked.about) from problem
             if message["type"] == "error":

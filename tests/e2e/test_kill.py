@@ -12,7 +12,7 @@ import httpx
 
 from tests.support.servers import Server, server, until
 
-CLIENTS = 4
+CLIENTS = 8
 POINTS = 50
 
 
@@ -95,20 +95,20 @@ async def test_a_killed_server_and_a_killed_database_lose_and_repeat_nothing(fol
         scripts = [Script(served, await served.run(f"script {number}")) for number in range(CLIENTS)]
         tasks = [asyncio.create_task(script.work()) for script in scripts]
         try:
-            await progress(scripts, 15)
+            await progress(scripts, 8)
             await served.kill()
             assert database.is_running(), "PostgreSQL must outlive a killed server"
             await served.start()
             assert served.postmaster().pid == database.pid, "the next server must adopt PostgreSQL"
             assert f"PostgreSQL adopted (process {database.pid})" in served.logged
-            await progress(scripts, 15)
+            await progress(scripts, 8)
 
             for script in scripts:
                 assert set(script.statuses) == {200}, script.refusals
                 script.unreachable = 0
             database.kill()
             await until(lambda: any(script.statuses[503] for script in scripts), "nobody was told to wait")
-            await progress(scripts, 15)
+            await progress(scripts, 8)
             assert served.postmaster().pid != database.pid
         finally:
             for script in scripts:

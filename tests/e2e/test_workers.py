@@ -255,6 +255,7 @@ async def test_a_change_whose_worker_died_before_it_told_anybody_is_carried_out(
             return bool((await served.rest("GET", "/api/inference/endpoints/e"))["status"] == "stopped")
 
         await until(stopped, "nobody looked")
+        assert served.children("serving.forkserver")[0].children() == []
 
 
 async def test_one_setup_link_a_private_control_socket_and_an_end_of_everything(folder: Path) -> None:

@@ -86,7 +86,7 @@ async def test_the_limit_stops_an_upload_before_it_is_written(store: LocalBlobs,
 async def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     store = LocalBlobs(tmp_path / "blobs", min_free_bytes=1 << 62)
     await store.open()
-    with pytest.raises(Unavailable, match="full"):
+    with pytest.raises(Unavailable, match="disk space"):
         await _put(store, b"x")
     assert files_under(tmp_path) == []
 

@@ -98,6 +98,7 @@ async def test_more_than_can_wait_becomes_look_at_everything(database: Database,
         for _ in range(MAX_PENDING + 1):
             one.bus.publish(RunChanged(ids.new("run")))
         await there.until(lambda heard: None in heard)
+        assert len(there.heard) <= MAX_PENDING, "what could not wait is not told one by one"
 
 
 async def test_a_database_that_is_away_delays_events_but_keeps_them(

@@ -11,14 +11,9 @@ from domain.access import KeyScope
 from domain.errors import BadUserInput, Conflict, Forbidden, NotFound
 from domain.experiments import Experiment
 from domain.paging import PageRequest
-from persistence.database import Connection, Database
+from persistence.database import Connection
 from persistence.experiments import PostgresExperiments
 from tests.support.tracking import Tracking, with_key
-
-
-@pytest.fixture
-def tracking(database: Database) -> Tracking:
-    return Tracking(database)
 
 
 async def test_numbers_count_per_workspace_and_stay(tracking: Tracking) -> None:

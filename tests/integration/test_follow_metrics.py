@@ -160,10 +160,10 @@ async def test_many_followers_share_their_reads(live: Process, monkeypatch: pyte
     reads = 0
     real = PostgresMetrics.since
 
-    async def counted(self: PostgresMetrics, scope: Scope, run_id: str, seq: int) -> Any:
+    async def counted(self: PostgresMetrics, scope: Scope, run_id: str, seq: int, until: int | None = None) -> Any:
         nonlocal reads
         reads += 1
-        return await real(self, scope, run_id, seq)
+        return await real(self, scope, run_id, seq, until)
 
     monkeypatch.setattr(PostgresMetrics, "since", counted)
     streams = [await live.metrics.follow(scope, run.id) for _ in range(200)]

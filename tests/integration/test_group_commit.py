@@ -13,13 +13,14 @@ import pytest
 
 from domain import ids
 from domain.access import Scope
-from domain.errors import BadUserInput, Conflict, NotFound, Overloaded, Unavailable
+from domain.errors import BadUserInput, Conflict, DeadlineExceeded, DomainError, NotFound, Overloaded, Unavailable
 from domain.events import MetricsAppended, RunChanged
 from domain.metrics import Appended, Metrics, MetricsLogged, SummariesRequest, decode
 from domain.runs import RunStatus
 from persistence.database import Connection, Database, PoolSettings
 from persistence.metrics import PostgresMetrics, QueueBounds, writer
-from persistence.metrics.group import Arrival, commit
+from persistence.metrics.group import commit
+from persistence.metrics.plan import Arrival
 from tests.support.tracking import Tracking, written
 
 _KILL_BUSY = """
@@ -36,15 +37,20 @@ class Held:
     def __init__(self, tracking: Tracking, monkeypatch: pytest.MonkeyPatch, bounds: QueueBounds | None = None) -> None:
         self.tracking = tracking
         self.bounds = bounds
-        self.transactions = 0
+        self.transactions = self.statements = 0
         self.renew()
-        real = Database.transaction
+        transaction, fetch = Database.transaction, Database.fetch
 
         def counted(database: Database) -> Any:
             self.transactions += 1
-            return real(database)
+            return transaction(database)
+
+        def counted_alone(database: Database, *arguments: Any) -> Any:
+            self.statements += 1
+            return fetch(database, *arguments)
 
         monkeypatch.setattr(Database, "transaction", counted)
+        monkeypatch.setattr(Database, "fetch", counted_alone)
 
     def renew(self) -> None:
         """A store whose writer has not run, and to which nothing was sent."""
@@ -64,7 +70,7 @@ class Held:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        self.transactions = 0
+        self.transactions = self.statements = 0
         writing = asyncio.create_task(self.store.writer.run())
         try:
             yield
@@ -285,13 +291,10 @@ async def test_a_batch_that_poisons_its_group_fails_alone(
     scope = await tracking.scope()
     run, other = await tracking.runs.create(scope), await tracking.runs.create(scope)
 
-    async def poisoned(database: Database, group: Sequence[Arrival], **options: bool) -> Any:
+    async def poisoned(database: Database, group: Sequence[Arrival], *memory: Any, **options: Any) -> Any:
         # A text that PostgreSQL refuses, though everything before it was taken.
-        return await commit(
-            database,
-            [replace(each, batch_id="nul\0") if each.batch_id == "poison" else each for each in group],
-            **options,
-        )
+        bad = [replace(each, batch_id="nul\0") if each.batch_id == "poison" else each for each in group]
+        return await commit(database, bad, *memory, **options)
 
     monkeypatch.setattr(writer, "commit", poisoned)
     for run_id, batch in ((run.id, "a"), (run.id, "poison"), (other.id, "b"), (run.id, "c")):
@@ -301,6 +304,29 @@ async def test_a_batch_that_poisons_its_group_fails_alone(
     assert [_taken(each).accepted for each in (one, two, three)] == [1, 1, 1]
     assert await _stored(tracking, run.id) == [(1, 1), (2, 1)]
     assert await _stored(tracking, other.id) == [(1, 1)]
+
+
+async def test_batches_of_a_run_keep_their_order_when_one_is_locked_out_of_a_poisoned_group(
+    tracking: Tracking, held: Held, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope = await tracking.scope()
+    run, other = await tracking.runs.create(scope), await tracking.runs.create(scope)
+    async with _holding(database_url) as hold:
+
+        async def poisoned(database: Database, group: Sequence[Arrival], *memory: Any, **options: Any) -> Any:
+            bad = [replace(each, batch_id="nul\0") if each.batch_id == "poison" else each for each in group]
+            if [each.batch_id for each in bad] == ["a"] and not options["wait"]:
+                async with hold(run.id):  # for just as long as the first of its batches is tried
+                    return await commit(database, bad, *memory, **options)
+            return await commit(database, bad, *memory, **options)
+
+        monkeypatch.setattr(writer, "commit", poisoned)
+        for place, (run_id, batch) in enumerate(((run.id, "a"), (other.id, "poison"), (run.id, "b"), (run.id, "c"))):
+            await held.send(scope, run_id, {"loss": place}, batch)
+        first, poison, *others = await held.let_go()
+    assert isinstance(poison, asyncpg.PostgresError)
+    assert [_taken(each).accepted for each in (first, *others)] == [1, 1, 1]
+    assert await _points(held.metrics, scope, run.id) == [("loss", 0, 0.0), ("loss", 1, 2.0), ("loss", 2, 3.0)]
 
 
 async def test_a_run_that_somebody_holds_keeps_only_its_own_batches_waiting(
@@ -316,7 +342,7 @@ async def test_a_run_that_somebody_holds_keeps_only_its_own_batches_waiting(
         await held.send(scope, stuck.id, {"loss": 2}, "t")
         async with hold(stuck.id):
             late, fine, later = await held.let_go()
-        assert held.transactions == 3  # all together, then one for each of the two runs
+        assert held.transactions == 2  # all together, and what waits for the lock
         assert isinstance(late, Unavailable)
         assert isinstance(later, Unavailable)
         assert _taken(fine).accepted == 1
@@ -324,6 +350,123 @@ async def test_a_run_that_somebody_holds_keeps_only_its_own_batches_waiting(
         (again,) = await held.let_go()
         assert _taken(again).accepted == 1
         assert await _stored(tracking, stuck.id) == [(1, 1)]
+
+
+async def test_others_are_stored_while_a_run_is_locked_and_its_batches_keep_their_order(
+    tracking: Tracking, held: Held, database_url: str
+) -> None:
+    scope = await tracking.scope()
+    stuck, good = await tracking.runs.create(scope), await tracking.runs.create(scope)
+    for run in (stuck, good):
+        await held.send(scope, run.id, {"loss": 0})
+    async with held.running(), _holding(database_url) as hold:
+        await _all(held.sent)
+        async with hold(stuck.id):
+            waiting = [
+                asyncio.create_task(held.metrics.log(scope, stuck.id, decode({"loss": place}))) for place in range(1, 4)
+            ]
+            for place in range(3):
+                _taken((await _all([held.metrics.log(scope, good.id, decode({"loss": place}))]))[0])
+            assert not any(task.done() for task in waiting)
+            waiting.append(asyncio.create_task(held.metrics.log(scope, stuck.id, decode({"loss": 4}))))
+            await held.metrics.log(scope, good.id, decode({"loss": 9}))
+        answers = [_taken(answer) for answer in await _all(waiting)]
+        # Free again: it is written to together with everybody else.
+        held.transactions = 0
+        await held.metrics.log(scope, stuck.id, decode({"loss": 5}))
+        assert held.transactions == 0
+    assert [answer.accepted for answer in answers] == [1, 1, 1, 1]
+    assert await _points(held.metrics, scope, stuck.id) == [("loss", place, float(place)) for place in range(6)]
+    assert await _stored(tracking, good.id) == [(place, 1) for place in range(1, 6)]
+
+
+async def test_a_locked_run_may_fill_only_its_share_of_the_queue(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    scope = await tracking.scope()
+    held = Held(tracking, monkeypatch, QueueBounds(batches=8, points=100))
+    stuck, good = await tracking.runs.create(scope), await tracking.runs.create(scope)
+    async with _holding(database_url) as hold, held.running():
+        async with hold(stuck.id):
+            waiting = [
+                asyncio.create_task(held.metrics.log(scope, stuck.id, decode({"loss": place}))) for place in range(3)
+            ]
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+            assert [type(task.exception()) for task in done] == [Overloaded]
+            assert (await held.metrics.log(scope, good.id, decode({"loss": 1}))).accepted == 1
+        answers = await _all(waiting)
+    assert [type(answer) for answer in answers] == [MetricsLogged, MetricsLogged, Overloaded]
+
+
+async def test_what_another_process_wrote_is_seen_before_anything_is_written(tracking: Tracking, held: Held) -> None:
+    """Two writers in turn, each knowing the runs as it left them itself."""
+    scope = await tracking.scope()
+    run = await tracking.runs.create(scope)
+    async with held.running():
+        mine = held.metrics
+        held.renew()
+        async with held.running():
+            theirs = held.metrics
+            for place, metrics in enumerate((mine, theirs, mine, mine, theirs, theirs, mine)):
+                await metrics.log(scope, run.id, decode({"loss": 10 - place, f"key{place}": 1}))
+    assert await _stored(tracking, run.id) == [(seq, 2) for seq in range(1, 8)]
+    found = {each.key: each for each in (await mine.summaries(scope, [run.id], SummariesRequest()))[run.id]}
+    assert (found["loss"].count, found["loss"].min, found["loss"].max, found["loss"].mean) == (7, 4.0, 10.0, 7.0)
+    assert (found["loss"].last, found["loss"].last_step, len(found)) == (4.0, 6, 8)
+    assert [step for key, step, _ in await _points(mine, scope, run.id) if key == "loss"] == [*range(7)]
+
+
+async def test_what_is_known_of_a_run_never_hides_what_became_of_it(tracking: Tracking, held: Held) -> None:
+    scope, stranger = await tracking.scope(), await tracking.scope("bob@example.org", "other")
+    asked, ended, archived, foreign = [await tracking.runs.create(scope) for _ in range(4)]
+    async with held.running():
+        for run in (asked, ended, archived, foreign):
+            await held.metrics.log(scope, run.id, decode({"loss": 1}), batch="first")
+        await tracking.runs.stop(scope, asked.id)
+        await tracking.runs.finish(scope, ended.id, status=RunStatus.COMPLETED)
+        await tracking.runs.delete(scope, archived.id)
+        answers = [
+            *await _all([held.metrics.log(scope, each.id, decode({"loss": 2})) for each in (asked, ended, archived)]),
+            *await _all([held.metrics.log(stranger, foreign.id, decode({"loss": 2}))]),
+            *await _all([held.metrics.log(scope, foreign.id, decode({"loss": 1}), batch="first")]),
+            *await _all([held.metrics.log(scope, foreign.id, decode({"loss": 2}), batch="first")]),
+        ]
+    assert [type(answer) for answer in answers] == [
+        MetricsLogged,
+        Conflict,
+        Conflict,
+        NotFound,
+        MetricsLogged,
+        Conflict,
+    ]
+    assert _taken(answers[0]).stop_requested
+    assert await _stored(tracking, foreign.id) == [(1, 1)]
+    assert await _stored(tracking, asked.id) == [(1, 1), (2, 1)]
+
+
+@pytest.mark.parametrize("error", [Unavailable("the connection was lost"), DeadlineExceeded("no answer in time")])
+async def test_a_lost_answer_of_the_one_statement_is_repeated_without_storing_twice(
+    tracking: Tracking, held: Held, monkeypatch: pytest.MonkeyPatch, error: DomainError
+) -> None:
+    scope = await tracking.scope()
+    run = await tracking.runs.create(scope)
+    real, lost = Database.fetch, 0
+
+    async def loses_its_answer(database: Database, sql: str, *arguments: Any) -> Any:
+        nonlocal lost
+        rows = await real(database, sql, *arguments)
+        if "metric_batches" in sql and not lost:
+            lost += 1
+            raise error
+        return rows
+
+    async with held.running():
+        await held.metrics.log(scope, run.id, decode({"loss": 1}))
+        monkeypatch.setattr(Database, "fetch", loses_its_answer)
+        again = await held.metrics.log(scope, run.id, decode({"loss": 2}))
+        after = await held.metrics.log(scope, run.id, decode({"loss": 3}))
+    assert (lost, again.accepted, after.accepted) == (1, 1, 1)
+    assert await _points(held.metrics, scope, run.id) == [("loss", place, place + 1.0) for place in range(3)]
 
 
 async def test_a_caller_that_goes_away_breaks_nothing(
@@ -338,9 +481,9 @@ async def test_a_caller_that_goes_away_breaks_nothing(
     sent[0].cancel()
     await asyncio.wait(sent[:1])
 
-    async def interrupted(database: Database, group: Sequence[Arrival], **options: bool) -> Any:
+    async def interrupted(database: Database, group: Sequence[Arrival], *memory: Any, **options: Any) -> Any:
         sent[1].cancel()
-        return await commit(database, group, **options)
+        return await commit(database, group, *memory, **options)
 
     monkeypatch.setattr(writer, "commit", interrupted)
     _, _, stays = await held.let_go()
@@ -389,7 +532,7 @@ async def test_a_group_is_bounded_and_what_is_left_follows(
         await held.send(scope, run.id, {"series": {"loss": {"values": [0.5] * size}}})
     answers = await held.let_go()
     assert [_taken(each).accepted for each in answers] == [1, 1, 1, 1, 6, 6, 30, 1]
-    assert held.transactions == 5
+    assert (held.transactions, held.statements) == (1, 4)  # only the first one had to read
     assert [seq for seq, _ in await _stored(tracking, run.id)] == [*range(1, 9)]
 
 

@@ -13,7 +13,7 @@ from domain import ids, logs
 from domain.access import KeyScope, Scope
 from domain.errors import BadUserInput, Conflict, Forbidden, NotFound
 from domain.events import LogsAppended, RunChanged
-from domain.logs import LogLevel, LogLine, Logs, LogsRequest
+from domain.logs import LogBounds, LogLevel, LogLine, Logs, LogsRequest
 from domain.metrics import write_cursor
 from domain.runs import RunStatus
 from persistence.database import Database
@@ -123,6 +123,93 @@ async def test_what_the_caller_may_not_see_has_no_log(tracking: Tracking, log: L
         await log.append(with_key(ada, KeyScope.RUNS_READ), run.id, logs.draft_of_text("x"))
 
 
+async def test_the_newest_lines_are_kept_within_bounds(tracking: Tracking) -> None:
+    bounds = LogBounds(lines=50, size_bytes=1_000)
+    log = Logs(store=PostgresLogs(tracking.database, bounds), clock=tracking.clock, bus=tracking.bus, hub=tracking.hub)
+    scope = await tracking.scope()
+    run, other = await tracking.runs.create(scope), await tracking.runs.create(scope)
+    await log.append(scope, other.id, logs.draft_of_text("untouched"))
+    cursors = []
+    for place in range(40):
+        lines = logs.draft([(f"{place}.{n}", INFO, None) for n in range(7)])
+        cursors.append((await log.append(scope, run.id, lines, batch=f"b{place}")).cursor)
+    kept = await _all(log, scope, run.id)
+    assert [line.seq for line in kept] == list(range(280 - 50 + 1, 281)), "places stay as they were given"
+    assert kept[-1].message == "39.6"
+    page = await log.page(scope, run.id, LogsRequest.of(3))
+    assert ([line.seq for line in page.nodes], page.total_count) == ([231, 232, 233], 50)
+    again = await log.append(scope, run.id, logs.draft([(f"0.{n}", INFO, None) for n in range(7)]), batch="b0")
+    assert again.cursor == cursors[0], "the ledger outlives the lines"
+
+    await log.append(scope, run.id, logs.draft([("é" * 200, INFO, None)]))  # 400 bytes
+    await log.append(scope, run.id, logs.draft([("x" * 500, INFO, None)]))
+    kept = await _all(log, scope, run.id)
+    assert sum(len(line.message.encode()) for line in kept) <= 1_000
+    assert kept[-1].message == "x" * 500
+    assert kept[-2].message == "é" * 200
+    await log.append(scope, run.id, logs.draft([("y" * 2_000, INFO, None), ("z", INFO, None)]))
+    assert [line.message[0] for line in await _all(log, scope, run.id)] == ["y", "z"], "what is acknowledged is kept"
+    head = await tracking.database.fetchrow(
+        "SELECT log_seq, log_dropped, log_bytes FROM run_heads WHERE run_id = $1", ids.to_uuid(run.id)
+    )
+    assert head is not None
+    assert tuple(head) == (284, 282, 2_001)
+    assert [line.message for line in await _all(log, scope, other.id)] == ["untouched"]
+
+
+async def test_a_lowered_bound_is_reached_little_by_little(
+    tracking: Tracking, log: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("persistence.logs.TRIMMED_BESIDE", 5)
+    scope = await tracking.scope()
+    run = await tracking.runs.create(scope)
+    await log.append(scope, run.id, logs.draft([(str(n), INFO, None) for n in range(30)]))
+    tight = Logs(
+        store=PostgresLogs(tracking.database, LogBounds(lines=10)),
+        clock=tracking.clock,
+        bus=tracking.bus,
+        hub=tracking.hub,
+    )
+    left = []
+    for _ in range(5):
+        await tight.append(scope, run.id, logs.draft_of_text("more"))
+        left.append(len(await _all(log, scope, run.id)))
+    assert left == [24, 18, 12, 10, 10]
+
+
+async def test_lines_that_are_too_long_are_shortened_and_say_so(tracking: Tracking) -> None:
+    store = PostgresLogs(tracking.database, LogBounds(line_characters=100))
+    log = Logs(store=store, clock=tracking.clock, bus=tracking.bus, hub=tracking.hub)
+    scope = await tracking.scope()
+    run = await tracking.runs.create(scope)
+    text = f"{'a' * 100}\n{'b' * 101}\n{'c' * 70_000}"
+    first = await log.append(scope, run.id, logs.draft_of_text(text), batch="one")
+    assert first.accepted == 3
+    assert await log.append(scope, run.id, logs.draft_of_text(text), batch="one") == first
+    with pytest.raises(Conflict):
+        await log.append(scope, run.id, logs.draft_of_text(text + "c"), batch="one")
+    whole, short, shorter = [line.message for line in await _all(log, scope, run.id)]
+    assert whole == "a" * 100
+    assert (len(short), len(shorter)) == (100, 100)
+    assert short.startswith("b" * 70)
+    assert shorter.endswith("more characters]")
+    with pytest.raises(BadUserInput):
+        logs.draft([("d" * 70_000, INFO, None)])
+
+
+async def test_no_client_can_take_a_name_of_the_servers(tracking: Tracking, log: Logs) -> None:
+    scope = await tracking.scope()
+    run = await tracking.runs.create(scope)
+    await log.append(scope, run.id, logs.draft_of_text("nameless"))
+    name = await tracking.database.fetchval("SELECT batch_id FROM log_batches")
+    assert name.startswith("server ")
+    with pytest.raises(BadUserInput) as refused:
+        await log.append(scope, run.id, logs.draft_of_text("forged"), batch=name)
+    assert refused.value.field == "batch_id"
+    await log.append(scope, run.id, logs.draft_of_text("allowed"), batch="server-" + "0" * 32)
+    assert [line.message for line in await _all(log, scope, run.id)] == ["nameless", "allowed"]
+
+
 @pytest.fixture
 async def live(database: Database, database_url: str) -> AsyncIterator[Process]:
     async with process(database, database_url) as running:
@@ -174,3 +261,91 @@ async def test_a_very_long_log_comes_in_bounded_pieces(live: Process) -> None:
     pieces = [delta.lines async for delta in await live.logs.follow(scope, run.id)]
     assert sum(map(len, pieces)) == 120
     assert max(sum(len(line.message) for line in piece) for piece in pieces) <= 4_100_000
+
+
+async def test_a_follower_that_falls_behind_what_is_kept_goes_on_with_the_oldest_line_there_is(live: Process) -> None:
+    scope = await live.scope()
+    run = await live.runs.create(scope)
+    log = Logs(store=PostgresLogs(live.database, LogBounds(lines=20)), clock=live.clock, bus=live.bus, hub=live.hub)
+    first = await log.append(scope, run.id, logs.draft_of_text("first"))
+    stream = await log.follow(scope, run.id, after=first.cursor)
+    assert (await anext(stream)).lines == []
+    behind = [await log.follow(scope, run.id) for _ in range(2)]
+    for place in range(30):
+        await log.append(scope, run.id, logs.draft([(f"{place}.{n}", INFO, None) for n in range(3)]))
+    await live.runs.finish(scope, run.id, status=RunStatus.COMPLETED)
+    async with asyncio.timeout(30):
+        for each in (stream, *behind):
+            got = [line.seq async for delta in each for line in delta.lines]
+            assert got == sorted(set(got))
+            assert got[-20:] == list(range(72, 92))
+
+
+async def test_a_bar_that_moves_on_takes_the_room_of_one_line(tracking: Tracking) -> None:
+    bounds = LogBounds(lines=5)
+    log = Logs(store=PostgresLogs(tracking.database, bounds), clock=tracking.clock, bus=tracking.bus, hub=tracking.hub)
+    scope = await tracking.scope()
+    run = await tracking.runs.create(scope)
+    await log.append(scope, run.id, logs.draft_of_text("epoch 1"))
+    for place in range(20):
+        bar = logs.draft([(f"{place}%\r", INFO, None), (f"{place}.5%\r", INFO, None)])
+        stored = await log.append(scope, run.id, bar, batch=f"b{place}")
+        assert stored.accepted == 2
+        assert await log.append(scope, run.id, bar, batch=f"b{place}") == stored
+        if place == 10:
+            await log.append(scope, run.id, logs.draft([("careful", LogLevel.WARNING, None)]))
+    kept = await _all(log, scope, run.id)
+    assert [(line.seq, line.message, line.replaces) for line in kept] == [
+        (1, "epoch 1", None),
+        (13, "careful", None),
+        (22, "19.5%", 2),
+    ]
+    head = await tracking.database.fetchrow(
+        "SELECT log_seq, log_lines, log_bytes FROM run_heads WHERE run_id = $1", ids.to_uuid(run.id)
+    )
+    assert head is not None
+    assert tuple(head) == (22, 3, sum(len(line.message) for line in kept))
+    last = await log.page(scope, run.id, LogsRequest.of(last=2))
+    assert ([line.seq for line in last.nodes], last.total_count) == ([13, 22], 3)
+    await log.append(scope, run.id, logs.draft_of_text("\na\nb\nc"))
+    assert [line.message for line in await _all(log, scope, run.id)] == ["careful", "19.5%", "a", "b", "c"]
+
+
+async def test_followers_of_a_bar_show_what_a_reader_finds(live: Process) -> None:
+    scope = await live.scope()
+    run = await live.runs.create(scope)
+    chance = random.Random(5)
+
+    async def write() -> None:
+        for place in range(60):
+            level = chance.choice([INFO, LogLevel.ERROR])
+            text = chance.choice(["{}%\r", "\r{}%", "\r{}%\n", "line {}", "\n"]).format(place)
+            await live.logs.append(scope, run.id, logs.draft([(text, level, None)]))
+        await live.runs.finish(scope, run.id, status=RunStatus.COMPLETED)
+
+    async def read(patience: float) -> list[LogLine]:
+        shown: list[LogLine] = []
+        cursor, ended = None, False
+        while not ended:
+            stream = await live.logs.follow(scope, run.id, after=cursor)
+            async for delta in stream:
+                assert logs.newest(delta.lines) == delta.lines
+                shown = logs.newest([*shown, *delta.lines])
+                cursor, ended = delta.cursor, delta.status is RunStatus.COMPLETED
+                if not ended and chance.random() < patience:
+                    break
+            await stream.aclose()
+        return shown
+
+    readers = [asyncio.ensure_future(read(patience)) for patience in (0.0, 0.3, 0.8)]
+    await write()
+    expected = await _all(live.logs, scope, run.id)
+    async with asyncio.timeout(60):
+        for shown in await asyncio.gather(*readers):
+            assert shown == expected
+    tail = [delta.lines async for delta in await live.logs.follow(scope, run.id, tail=3)]
+    assert tail == [expected[-3:]]
+    nothing = [delta.lines async for delta in await live.logs.follow(scope, run.id, tail=0)]
+    assert nothing == [[]]
+    with pytest.raises(NotFound):
+        await live.logs.follow(scope, ids.new("run"), tail=3)

@@ -39,11 +39,6 @@ _KILL_ONE = """
 
 
 @pytest.fixture
-def tracking(database: Database) -> Tracking:
-    return Tracking(database)
-
-
-@pytest.fixture
 async def metrics(tracking: Tracking) -> AsyncIterator[Metrics]:
     async with written(tracking.database) as store:
         yield Metrics(store=store, clock=tracking.clock, bus=tracking.bus, hub=tracking.hub)

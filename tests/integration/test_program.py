@@ -122,7 +122,7 @@ def test_a_trained_sequential_gives_the_same_numbers(tmp_path: Path) -> None:
     save_file(net.state_dict(), path)
     model = program.load(parse(mlp()), path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     x = torch.randn(17, 64)
-    np.testing.assert_array_equal(model({"x": x.numpy()})["y"], net(x).detach().numpy())
+    assert np.array_equal(model({"x": x.numpy()})["y"], net(x).detach().numpy())
 
 
 def test_weights_are_mapped_not_copied(tmp_path: Path) -> None:

@@ -14,18 +14,7 @@ from domain.access import KeyScope, Scope
 from domain.errors import BadUserInput, Conflict, DomainError, Forbidden, NotFound
 from domain.events import RunChanged
 from domain.runs import PurgeSweeper, RunsRequest, Tag
-from persistence.database import Database
 from tests.support.tracking import START, Tracking, with_key
-
-
-@pytest.fixture
-def tracking(database: Database) -> Tracking:
-    return Tracking(database)
-
-
-@pytest.fixture
-async def scope(tracking: Tracking) -> Scope:
-    return await tracking.scope()
 
 
 async def _runs(tracking: Tracking, scope: Scope, count: int = 3, **given: Any) -> list[str]:

@@ -136,7 +136,7 @@ async def test_large_tensors_and_more_rows_than_a_batch(serving: LocalServing, t
     x = np.random.default_rng(0).normal(size=(150, 3, 64, 64)).astype(np.float32)  # 7 MB, 10 forwards
     results = await asyncio.gather(*(serving.predict(END, V1, {"x": x * i}) for i in range(1, 4)))
     for i, result in enumerate(results, start=1):
-        np.testing.assert_allclose(result.outputs["y"], x * i / np.sqrt(1 + 1e-5), rtol=1e-5, atol=1e-6)
+        assert np.allclose(result.outputs["y"], x * i / np.sqrt(1 + 1e-5), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("how", ["lying", "mismatch", "digest", "absent"])

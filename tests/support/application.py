@@ -6,24 +6,32 @@ from datetime import timedelta
 
 from domain.endpoints import EndpointOperator, Endpoints, Predictor
 from domain.experiments import Experiments
+from domain.figures import ProcessFigures
 from domain.logs import Logs
 from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
 from domain.models import Models
 from domain.runs import Runs
+from domain.stats import Stats
 from domain.system import System
 from persistence.blobs import LocalBlobs
 from persistence.endpoints import PostgresEndpoints
 from persistence.experiments import PostgresExperiments
 from persistence.logs import PostgresLogs
 from persistence.metrics import PostgresMetrics
+from persistence.metrics.sealer import SealRules
 from persistence.models import PostgresModels
 from persistence.runs import PostgresRuns
+from persistence.stats import PostgresStats
 from resolvers.context import Services
 from server.host import LocalHost
 from serving.pool import LocalServing
 from tests.support.identity import Instance
 from tests.support.tracking import BusHub, RecordingBus
+
+
+async def _none() -> tuple[ProcessFigures, ...]:
+    return ()
 
 
 def services(of: Instance) -> Services:
@@ -62,5 +70,6 @@ def services(of: Instance) -> Services:
             most=10,
         ),
         system=System(host=LocalHost({"data": of.data_dir}, cores=1), clock=of.clock),
+        stats=Stats(store=PostgresStats(of.database, SealRules()), processes=_none, clock=of.clock, version="test"),
         version="test",
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import argon2
 
+from domain import ids
 from domain.access import Scope
 from domain.identity import AuthResult, ClientInfo, Identity
 from domain.identity.ports import OpenConnections
@@ -95,3 +96,38 @@ async def instance(
         database, settings or AuthSettings(), data_dir, clock, connections=told, hasher=hasher
     ) as identity:
         yield Instance(identity, database, data_dir, clock, hasher, closings)
+
+
+def outcomes(results: list[Any]) -> tuple[list[Any], list[BaseException]]:
+    """What `gather` answered: results, and failures."""
+    failed = [one for one in results if isinstance(one, BaseException)]
+    return [one for one in results if not isinstance(one, BaseException)], failed
+
+
+async def member(ready: Instance, email: str, slug: str = "default", role: str = "user") -> str:
+    """A user with the administrator's password, a member of a workspace that is made when missing."""
+    database = ready.database
+    workspace = await database.fetchval(
+        "INSERT INTO workspaces (id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
+        " ON CONFLICT (slug) DO UPDATE SET name = EXCLUDED.name RETURNING id",
+        ids.to_uuid(ids.new("wsp")),
+        slug,
+        ready.clock.now(),
+    )
+    user_id = ids.new("usr")
+    await database.execute(
+        "INSERT INTO users (id, email, name, password_hash, role, default_workspace_id, created_at)"
+        " SELECT $1, $2, $2, password_hash, $4, $5, $6 FROM users WHERE email = $3",
+        ids.to_uuid(user_id),
+        email,
+        EMAIL,
+        role,
+        workspace,
+        ready.clock.now(),
+    )
+    await database.execute(
+        "INSERT INTO memberships (workspace_id, user_id, role) VALUES ($1, $2, 'editor')",
+        workspace,
+        ids.to_uuid(user_id),
+    )
+    return user_id

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
-import uvicorn
 
 from domain.access import Scope
 from domain.control import DatabaseKind
@@ -23,13 +23,13 @@ from server.compose import compose
 from server.control import LocalControl
 from server.edge.connections import LiveConnections
 from server.process import bind
-from server.protocol import BoundedHttp
 from server.settings import ServerSettings, Settings
 from server.supervision import Supervisor
 from server.web.pages import graphiql
 from server.web.pages import routes as pages
-from server.web_server import Server
+from server.web_server import web_server
 from serving.pool import LocalServing
+from tests.support.identity import CountingHasher
 
 PASSWORD = "violet-otter-7-canoe-drift"
 EVERYTHING = ["runs:write", "models:write", "endpoints:write", "endpoints:predict"]
@@ -108,9 +108,12 @@ class Product:
 async def running(dsn: str, *, settings: Settings | None = None) -> AsyncIterator[Product]:
     """Serves the product on a free port of the loopback until the block ends."""
     data = Path(tempfile.mkdtemp(prefix="axonml-"))
-    settings = (settings or Settings()).model_copy(update={"server": ServerSettings(data_dir=data)})
+    settings = (settings or Settings()).model_copy(update={"server": ServerSettings(data_dir=data, shutdown_seconds=5)})
     connections = LiveConnections()
     bound = bind("127.0.0.1", 0)
+    # What a real hash costs is no concern of these tests, and would be most of what they cost.
+    cheap = patch("server.security.passwords.PasswordHasher", CountingHasher)
+    cheap.start()
     try:
         async with Supervisor() as supervisor, LocalServing(data / "run", stop_seconds=5) as serving:
             control = LocalControl(
@@ -119,19 +122,11 @@ async def running(dsn: str, *, settings: Settings | None = None) -> AsyncIterato
             composing = compose(settings, dsn, control, supervisor=supervisor, connections=connections, version="test")
             async with composing as composed:
                 app = create_app(settings, composed, connections, pages=pages(), page=graphiql)
-                config = uvicorn.Config(
-                    app,
-                    http=BoundedHttp,
-                    ws="websockets-sansio",
-                    lifespan="off",
-                    log_config=None,
-                    timeout_graceful_shutdown=5,
-                )
-                server = Server(config)
+                server = web_server(app, settings)
                 serve = asyncio.create_task(server.serve(sockets=[bound]))
                 url = f"http://127.0.0.1:{bound.getsockname()[1]}"
                 try:
-                    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
+                    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False, verify=False) as http:
                         product = Product(url, data, composed.services, connections, http=http)
                         await _sign_in(product)
                         yield product
@@ -142,6 +137,7 @@ async def running(dsn: str, *, settings: Settings | None = None) -> AsyncIterato
                     await serve
                     await supervisor.close()
     finally:
+        cheap.stop()
         bound.close()
         shutil.rmtree(data, ignore_errors=True)
 

@@ -30,10 +30,14 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def options(self) -> list[str]:
+        """Where it listens, and how."""
+        return ["--port", str(self.port)]
+
     async def start(self) -> None:
         """Starts it and waits until it answers."""
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self.process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
+        kept = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen(["redis-server", *self.options(), *kept], stdout=subprocess.DEVNULL)
         async with self.client() as client:
 
             async def answers() -> bool:

@@ -151,7 +151,7 @@ class Server:
 
     async def ready(self) -> None:
         """Waits until it answers and its database does."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=5, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=self.url, timeout=5, trust_env=False, verify=False) as http:
 
             async def answers() -> bool:
                 assert self.process is not None
@@ -185,6 +185,11 @@ class Server:
         """Waits for the end; the exit status."""
         assert self.process is not None
         return await asyncio.to_thread(self.process.wait, WAIT)
+
+    def process_signal(self, number: signal.Signals) -> None:
+        """Sends it a signal; does not wait."""
+        assert self.process is not None
+        self.process.send_signal(number)
 
     async def terminate(self) -> int:
         """SIGTERM; the exit status."""
@@ -221,7 +226,7 @@ class Server:
 
     async def sign_in(self) -> None:
         """Signs the administrator in and, the first time, makes a key."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=WAIT, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=self.url, timeout=WAIT, trust_env=False, verify=False) as http:
             signed = await http.post("/api/auth/login", json={"email": EMAIL, "password": PASSWORD})
             assert signed.status_code == 200, signed.text
             self.token = signed.json()["token"]
@@ -235,7 +240,7 @@ class Server:
     async def http(self, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
         """A client with the key."""
         options = {"timeout": WAIT, "headers": self.headers, **options}
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False, **options) as client:
+        async with httpx.AsyncClient(base_url=self.url, trust_env=False, verify=False, **options) as client:
             yield client
 
     async def rest(self, method: str, path: str, **options: Any) -> Any:

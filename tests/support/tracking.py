@@ -63,6 +63,8 @@ class _Flag:
         self.raised = asyncio.Event()
         self.going = True
 
+    readers = 1
+
     async def changed(self) -> bool:
         await self.raised.wait()
         self.raised.clear()

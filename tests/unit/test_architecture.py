@@ -221,7 +221,8 @@ def table(graph: architecture.Architecture, **changes: tuple[str, tuple[int, ...
 
 def test_weights_that_match_are_accepted() -> None:
     graph = parse(mlp())
-    graph.check_weights(table(graph))
+    assert sorted(graph.parameters) == ["0.bias", "0.weight", "2.bias", "2.weight"]
+    graph.check_weights(table(graph))  # raises for the first that does not match
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_an_outlier_does_not_flatten_the_rest() -> None:
 def test_windows_are_inclusive_in_the_unit_of_the_axis(
     axis: SeriesAxis, start: float | None, end: float | None, steps: list[int]
 ) -> None:
-    assert draw(_ramp(10), SeriesRequest.of(None, 100, axis, start, end), 2_000).steps.tolist() == steps
+    assert draw(_ramp(10), SeriesRequest.of(None, 100, axis, start=start, end=end), 2_000).steps.tolist() == steps
 
 
 def test_time_orders_by_time_and_steps_collapse_first() -> None:

@@ -18,6 +18,7 @@ from server import logs
 from server.edge.connections import LiveConnections
 from server.edge.identity import client_of
 from server.edge.request_log import RequestLog
+from server.figures import RequestFigures
 
 
 @pytest.fixture
@@ -55,7 +56,10 @@ async def test_the_access_log_writes_a_status_as_its_number(stream: io.StringIO)
         await send({"type": "http.response.body", "body": b"abc"})
 
     headers = [(b"x-request-id", b"r-7")]
-    await RequestLog(app)(http_scope("/api/things", headers=headers), nothing, Collected().send)
+    figures = RequestFigures()
+    await RequestLog(app, figures)(http_scope("/api/things", headers=headers), nothing, Collected().send)
+    (counted,) = figures.now()
+    assert (counted.method, counted.route, counted.status, counted.seconds.count) == ("GET", "unmatched", 201, 1)
     (line,) = map(json.loads, stream.getvalue().splitlines())
     assert (line["status"], type(line["status"]), line["bytes"]) == (201, int, 3)
     assert (line["event"], line["logger"], line["level"]) == ("request", "axonml.access", "info")
@@ -69,7 +73,9 @@ async def test_the_access_log_keeps_secrets_and_forged_lines_out(stream: io.Stri
 
     secret = "axk_ab12cd34_0123456789abcdefghijABCDEFGHIJ012345"
     headers = [(b"x-request-id", secret.encode())]
-    await RequestLog(app)(http_scope(f"/api/{secret}/\n{{}}", headers=headers), nothing, Collected().send)
+    await RequestLog(app, RequestFigures())(
+        http_scope(f"/api/{secret}/\n{{}}", headers=headers), nothing, Collected().send
+    )
     (line,) = map(json.loads, stream.getvalue().splitlines())
     assert secret not in stream.getvalue()
     assert line["path"] == "/api/axk_[redacted]\\x0a{}"

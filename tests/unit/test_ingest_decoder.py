@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import BadUserInput, PayloadTooLarge
+from domain.errors import BadUserInput
 from domain.metrics import MAX_POINTS, Batch, Draft, decode, decode_lines
+from server.rest.points import plain
 
 NOW = 1_700_000_000_123
 Point = tuple[int, float, int]
@@ -93,6 +95,20 @@ def test_lines_take_any_form_each() -> None:
     found = _points(decode_lines(lines))
     assert [step for step, *_ in found["loss"]] == [0, 1]
     assert set(found) == {"loss", "a", "b"}
+
+
+def test_points_of_a_key_keep_their_order_whatever_form_their_lines_have() -> None:
+    columns = {"series": {"a": {"steps": [5, 5], "values": [1, 2]}}}
+    point = {"metrics": [{"key": "a", "value": 3, "step": 5}]}
+    flat = {"a": 4, "step": 5}
+    for lines, values in (
+        ([columns, point, flat], [1, 2, 3, 4]),
+        ([flat, columns, point], [4, 1, 2, 3]),
+        ([{"b": 0, "step": 5}, columns, flat, columns, point], [1, 2, 4, 1, 2, 3]),
+    ):
+        assert [value for _, value, _ in _points(decode_lines(lines))["a"]] == values
+    counted = [{"metrics": [{"key": "a", "value": 1}]}, columns, {"metrics": [{"key": "a", "value": 6}]}]
+    assert _points(decode_lines(counted))["a"] == [(0, 1, NOW), (5, 1, NOW), (5, 2, NOW), (1, 6, NOW)]
 
 
 def test_a_row_of_nulls_is_a_batch_of_nothing() -> None:
@@ -181,8 +197,9 @@ def test_too_many_points_and_keys_are_refused() -> None:
         {f"k{place}": 1 for place in range(10_001)},
         {"series": {f"k{place}": {"values": [1]} for place in range(10_001)}},
     ):
-        with pytest.raises(PayloadTooLarge):
+        with pytest.raises(BadUserInput, match="a batch has at most") as refused:
             decode(document)
+        assert refused.value.field in ("points", "keys")
 
 
 _keys = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20).filter(
@@ -231,7 +248,7 @@ _json_values = st.recursive(
 def test_any_json_is_taken_or_refused_cleanly(document: Any) -> None:
     try:
         draft = decode(document)
-    except (BadUserInput, PayloadTooLarge):
+    except BadUserInput:
         return
     try:
         batch = draft.settle(5, NOW)
@@ -303,3 +320,49 @@ def test_many_values_taken_at_once_are_those_taken_one_by_one(entries: list[Any]
 
     document = {"metrics": entries}
     assert told(lambda: decode(document)) == told(lambda: decode_lines([document]))
+
+
+_times = st.sampled_from([99, None]) | st.integers(-(2**63) - 1, 2**63)
+_plain_points = st.fixed_dictionaries(
+    {
+        "key": st.sampled_from(["a", "b", "é", "é", "a b", " a"]),
+        "value": st.floats().map(_json) | st.integers(),
+        "step": st.integers(-(2**63) - 1, 2**63) | st.just(3) | st.just("7"),
+    },
+    optional={"timestamp": _times, "other": st.just(1)},
+)
+_plain_columns = st.fixed_dictionaries(
+    {"values": st.lists(st.floats().map(_json) | st.integers(), max_size=3)},
+    optional={"steps": st.lists(st.integers(-9, 9) | st.just(2**63), max_size=3), "timestamps": st.lists(_times)},
+)
+
+
+@given(
+    st.fixed_dictionaries({"metrics": st.lists(_plain_points, max_size=6)})
+    | st.fixed_dictionaries({"series": st.dictionaries(st.sampled_from(["a", "é", "é", ""]), _plain_columns)})
+)
+def test_what_is_read_straight_into_columns_means_what_it_means_otherwise(document: Any) -> None:
+    body = msgspec.json.encode(document).ljust(600)
+    straight = plain(body)
+    if straight is not None:
+        careful = decode(document)
+        assert straight.digest() == careful.digest()
+        assert not straight.counts_on
+        assert repr(_points(straight)) == repr(_points(careful))
+        assert list(_points(straight)) == list(_points(careful))
+
+
+def test_plain_bodies_are_read_straight_into_columns() -> None:
+    entries = [{"key": "ab"[place % 2], "value": place / 4, "step": place, "timestamp": 99} for place in range(20)]
+    columns = {"a": {"steps": [*range(99)], "values": [*range(99)]}, "b": {"steps": [1], "values": [2.5]}}
+    for document in ({"metrics": entries}, {"series": columns}):
+        straight = plain(msgspec.json.encode(document))
+        assert straight is not None
+        assert straight.digest() == decode(document).digest()
+        assert _points(straight) == _points(decode(document))
+
+
+def test_the_digest_of_a_batch_stays_what_the_ledger_holds() -> None:
+    one, several = decode({"loss": "NaN", "step": 3}), decode([{"a": 1.5}, {"a": 2, "b": -1, "timestamp": 99}])
+    assert one.digest().hex() == "39c3347b021fff6635e57f3771ffd74227c11ffe410fc3ebcffee0e5b769ff1a"
+    assert several.digest().hex() == "79aa7c66f1b70aaeb9ff793e8ba1c101680785b1cdcf9a4d4dcf5562f44aec78"

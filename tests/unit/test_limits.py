@@ -31,7 +31,8 @@ SCHEMA = build_schema(
       name: String
       params: [Param!]!
       children(first: Int): RunConnection!
-      metrics(first: Int = 200): [Metric!]!
+      logs(first: Int, last: Int): RunConnection!
+      metrics(keys: [String!], first: Int = 200): [Metric!]!
       series(keys: [String!], points: Int = 1000): [Series!]!
     }
     type Param { key: String! }
@@ -58,6 +59,11 @@ def measure(text: str) -> Measure:
         ("{ runs { nodes { id } } }", 1 + 1 + 50),
         ("{ runs(first: 2) { nodes { children(first: 4) { nodes { id } } } } }", 1 + 1 + 2 * (1 + 1 + 4)),
         ("{ node { metrics { key last } } }", 1 + 1 + 200 * 2),
+        ('{ node { metrics(keys: ["a", "b"]) { key last } } }', 1 + 1 + 2 * 2),
+        ('{ node { metrics(keys: ["a", "b"], first: 1) { key last } } }', 1 + 1 + 1 * 2),
+        ("{ node { logs(last: 7) { nodes { id } } } }", 1 + 1 + 1 + 7),
+        ("{ node { logs(first: 3) { nodes { id } } } }", 1 + 1 + 1 + 3),
+        ("{ node { logs { nodes { id } } } }", 1 + 1 + 1 + 200),
         ("{ node { params { key } } }", 1 + 1 + 10),
         ('{ nodes(ids: ["a", "b"]) { id } }', 1 + 2),
         ('{ node { series(keys: ["a", "b"], points: 500) { values } } }', 1 + 1 + 20 + 2),
@@ -77,6 +83,8 @@ def test_cost_follows_the_variables() -> None:
     paged = measure("query($n: Int) { runs(first: $n) { nodes { id } } }")
     given: list[dict[str, object]] = [{"n": 3}, {"n": 0}, {}, {"n": None}, {"n": "x"}]
     assert [paged.cost(variables) for variables in given] == [5, 2, 52, 52, 52]
+    backwards = measure("query($n: Int) { node { logs(last: $n) { nodes { id } } } }")
+    assert [backwards.cost({"n": 900}), backwards.cost({"n": None})] == [903, 203]
     defaulted = measure("query($n: Int = 200) { runs(first: $n) { nodes { id } } }")
     assert [defaulted.cost({}), defaulted.cost({"n": 3})] == [202, 5]
     rows = measure('query($rows: JSON!) { predict(endpoint: "e", inputs: $rows) }')

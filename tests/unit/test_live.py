@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -11,11 +11,13 @@ import pytest
 
 from domain import ids
 from domain.errors import NotFound, Unavailable
-from domain.events import Event, Watch
+from domain.events import Event, MetricsAppended, Watch
+from domain.figures import LiveFigures
 from domain.live import patiently
-from domain.metrics import Column, MetricsSince, RunSeries, SeriesRequest
-from domain.metrics.follow import follow
+from domain.metrics import Column, MetricDelta, MetricsSince, SeriesRequest
+from domain.metrics.follow import Reset, State, follow, stepped
 from domain.runs import RunStatus
+from domain.tail import Step, Tails
 
 RUN = ids.new("run")
 
@@ -26,6 +28,7 @@ class Flag:
     def __init__(self) -> None:
         self.raised = asyncio.Event()
         self.ending = False
+        self.readers = 1
 
     async def changed(self) -> bool:
         await self.raised.wait()
@@ -51,33 +54,42 @@ class Flaky:
         self.failures = failures
         self.seq = 1
 
-    async def since(self, place: int) -> MetricsSince | None:
+    async def read(self, place: int, _until: int | None) -> Step[MetricsSince] | None:
         if self.failures:
             self.failures -= 1
             raise Unavailable("the database cannot be reached just now")
         points = [Column("loss", np.array([step]), np.array([0.5]), np.array([0])) for step in range(place, self.seq)]
-        return MetricsSince(points[:1], min(place + 1, self.seq), self.seq, RunStatus.RUNNING, stop_requested=False)
+        found = MetricsSince(points[:1], min(place + 1, self.seq), self.seq, RunStatus.RUNNING, stop_requested=False)
+        return stepped(found)
 
-    async def draw(self, _request: SeriesRequest) -> RunSeries:
+    async def draw(self, _state: State) -> Reset:
         raise AssertionError("nothing here is large enough to be drawn")
+
+    def follow(self, flag: Flag, figures: LiveFigures | None = None) -> AsyncGenerator[MetricDelta, None]:
+        tails: Tails[MetricsSince] = Tails(flag, MetricsAppended)
+        figures = figures or LiveFigures()
+        return follow(tails, "", RUN, SeriesRequest(), 0, read=self.read, draw=self.draw, figures=figures)
 
 
 async def test_a_stream_that_has_begun_outlives_an_absence_of_the_database() -> None:
     flag, flaky = Flag(), Flaky()
-    stream = follow(flag, RUN, SeriesRequest(), 0, since=flaky.since, draw=flaky.draw)
+    figures = LiveFigures()
+    stream = flaky.follow(flag, figures)
     first = await anext(stream)
     flaky.failures, flaky.seq = 2, 2
     flag.raised.set()
     second = await anext(stream)
     assert flaky.failures == 0
     assert [series.steps.tolist() for series in (*first.series, *second.series)] == [[0], [1]]
+    assert (figures.deltas, figures.skipped, figures.resets) == (2, 0, 0)
     await stream.aclose()
 
 
 async def test_a_stream_that_has_not_begun_says_that_the_database_is_away() -> None:
     flag, flaky = Flag(), Flaky(failures=1)
+    stream = flaky.follow(flag)
     with pytest.raises(Unavailable):
-        await anext(follow(flag, RUN, SeriesRequest(), 0, since=flaky.since, draw=flaky.draw))
+        await anext(stream)
 
 
 async def test_patience_ends_with_the_process() -> None:

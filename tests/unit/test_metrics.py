@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import struct
+import zlib
+from dataclasses import replace
+from fractions import Fraction
 from functools import reduce
 
 import numpy as np
@@ -18,7 +21,7 @@ from domain.live import SharedReads
 from domain.logs import LogLevel
 from domain.metrics import Batch, Column, MetricSummary, batch_id, joined, read_cursor, write_cursor
 from persistence.metrics.codec import decode, encode
-from persistence.metrics.packing import CorruptPayload
+from persistence.metrics.packing import CorruptPayload, pack_ints, planes
 
 _int64 = st.integers(-(2**63), 2**63 - 1)
 _keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)
@@ -45,6 +48,17 @@ def test_a_batch_survives_its_bytes(series: dict[str, list[tuple[int, float, int
     assert _bits(decode(payload, wanted)) == _bits([column for column in columns if column.key in wanted])
 
 
+@given(_keys, st.sampled_from([1, 12, 13, 30]), _int64, st.floats(), _int64)
+def test_a_single_point_has_the_form_of_every_batch(part: str, times: int, step: int, value: float, time: int) -> None:
+    column = _column(part * times, [(step, value, time)])
+    key = column.key.encode()
+    head = struct.pack("<IHI", 1, len(key), 1) + key
+    body = head + pack_ints(column.steps) + pack_ints(column.timestamps) + column.values.tobytes()
+    payload = encode(Batch((column,)))
+    assert payload[:2] != b"\x01\x00" or payload == b"\x01\x00" + body
+    assert _bits(decode(payload)) == _bits([column])
+
+
 @given(st.lists(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1), min_size=1))
 def test_a_mean_never_leaves_the_range_of_its_values(batches: list[list[float]]) -> None:
     columns = [_column("loss", [(step, value, 0) for step, value in enumerate(batch)]) for batch in batches]
@@ -68,6 +82,14 @@ def test_regular_steps_cost_almost_nothing() -> None:
     assert len(encode(Batch((Column("loss", steps, np.round(noise, 1), steps),)))) < 3 * 1_000
 
 
+def test_what_was_packed_with_zlib_is_read() -> None:
+    column = _column("loss", [(step, 0.5, step) for step in range(60)])
+    plain = b"\1\0\0\0" + b"\4\0" + b"\x3c\0\0\0" + b"loss" + 2 * (pack_ints(column.steps))
+    plain += planes(column.values.tobytes())
+    stored = b"\1\1" + len(plain).to_bytes(4, "little") + zlib.compress(plain, level=1)
+    assert _bits(decode(stored)) == _bits([column])
+
+
 @given(st.binary(max_size=200), st.integers(0, 400))
 def test_damage_is_reported_as_damage(junk: bytes, cut: int) -> None:
     payload = encode(Batch((_column("loss", [(step, step / 3, step) for step in range(60)]),)))
@@ -80,7 +102,7 @@ def _naive(key: str, points: list[tuple[int, float, int]]) -> MetricSummary:
     finite = [value for _, value, _ in points if math.isfinite(value)]
     highest = max(step for step, *_ in points)
     last = next(value for step, value, _ in reversed(points) if step == highest)
-    mean = math.fsum(value / len(finite) for value in finite) if finite else None
+    mean = float(sum(map(Fraction, finite)) / len(finite)) if finite else None
     return MetricSummary(
         key,
         last,
@@ -115,6 +137,27 @@ def test_summaries_of_batches_add_up_to_those_of_all_points(batches: list[list[t
         assert math.isfinite(found.mean)
         spread = max(abs(value) for _, value, _ in everything if math.isfinite(value))
         assert found.mean == pytest.approx(expected.mean, rel=1e-9, abs=max(spread * 1e-9, 1e-300))
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(-5, 5) | _int64, st.floats(), _int64), min_size=1), max_size=6))
+def test_summaries_of_many_columns_are_those_of_each(series: list[list[tuple[int, float, int]]]) -> None:
+    columns = [_column(f"k{place}", points) for place, points in enumerate(series)]
+    together, single = MetricSummary.of_all(columns), [MetricSummary.of(column) for column in columns]
+    for found, expected in zip(together, single, strict=True):
+        assert struct.pack("d", found.last) == struct.pack("d", expected.last)
+        assert replace(found, mean=None, last=0.0) == replace(expected, mean=None, last=0.0)
+        assert (found.mean is None) == (expected.mean is None)
+        if found.mean is not None and expected.min is not None and expected.max is not None:
+            most = max(abs(expected.min), abs(expected.max))
+            assert found.mean == pytest.approx(expected.mean, rel=1e-9, abs=max(most * 1e-9, 1e-300))
+
+
+def test_columns_whose_steps_grow_are_summed_up_in_one_pass() -> None:
+    columns = [_column("a", [(1, 2.0, 0), (1, 4.0, 0)]), _column("b", [(0, -1.5, 0)])]
+    assert MetricSummary.of_all(columns) == [
+        MetricSummary("a", 4.0, 1, 2.0, 4.0, 3.0, 2, 0),
+        MetricSummary("b", -1.5, 0, -1.5, -1.5, -1.5, 1, 0),
+    ]
 
 
 def test_joining_keeps_the_order_of_acceptance() -> None:
@@ -229,14 +272,15 @@ async def test_a_failed_read_fails_for_all_who_asked() -> None:
     ],
 )
 def test_messages_become_lines_as_a_terminal_shows_them(message: str, lines: list[str]) -> None:
-    assert logs.split(message) == lines
+    assert [line.message for line in logs.draft([(message, LogLevel.INFO, None)]).lines] == lines
 
 
 def test_log_batches_are_bounded() -> None:
     info = LogLevel.INFO
     assert len(logs.draft([("x\n" * 10_000, info, None)]).lines) == 10_000
-    with pytest.raises(PayloadTooLarge):
+    with pytest.raises(BadUserInput, match="at most 10000 lines") as refused:
         logs.draft([("x\n" * 10_001, info, None)])
+    assert refused.value.field == "lines"
     for entries, field in (
         ([("ok", info, None), ("x" * 65_537, info, None)], "lines[1].message"),
         ([("a\x00b", info, None)], "lines[0].message"),

@@ -68,6 +68,19 @@ def test_a_forged_key_is_refused_or_well_typed(values: list[object]) -> None:
         assert value is None or type(value) is kind
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(0, "0001-01-01T00:00:00+23:59"), (0, "9999-12-31T23:59:59-23:59"), (3, "x\ud800"), (3, "x\x00")],
+)
+def test_a_forged_moment_or_text_that_no_list_can_hold_is_refused(place: int, value: str) -> None:
+    genuine = KEYSET.encode((None, None, None, None))
+    document = json.loads(base64.urlsafe_b64decode(genuine + "=" * (-len(genuine) % 4)))
+    document[2 + place] = value
+    forged = base64.urlsafe_b64encode(json.dumps(document, separators=(",", ":")).encode()).decode().rstrip("=")
+    with pytest.raises(BadUserInput):
+        KEYSET.decode(forged)
+
+
 @pytest.mark.parametrize("tampered", ["=", "\n", " ", "A"])
 def test_a_cursor_has_one_spelling(tampered: str) -> None:
     cursor = KEYSET.encode((datetime(2026, 1, 1, tzinfo=UTC), 1.5, 7, "x"))

@@ -55,7 +55,7 @@ async def test_closing_ends_every_task_and_lets_it_clean_up() -> None:
 
 
 async def test_a_task_that_ignores_its_end_does_not_hold_up_the_stop() -> None:
-    release, running = asyncio.Event(), asyncio.Event()
+    release, running, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def stubborn() -> None:
         running.set()
@@ -64,13 +64,16 @@ async def test_a_task_that_ignores_its_end_does_not_hold_up_the_stop() -> None:
                 await release.wait()
             except asyncio.CancelledError:
                 continue
+        ended.set()
 
     supervisor = Supervisor(stop_seconds=0.01)
     supervisor.keep("stubborn", stubborn)
     async with asyncio.timeout(5):
         await running.wait()
         await supervisor.close()
-    release.set()
+        assert not ended.is_set()
+        release.set()
+        await ended.wait()
 
 
 async def test_names_are_unique() -> None:

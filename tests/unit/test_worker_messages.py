@@ -9,12 +9,36 @@ import pytest
 
 from domain.control import BackgroundTask, DatabaseKind, HostStatus
 from domain.endpoints import EndpointConfig, Route
+from domain.figures import (
+    DamagedRun,
+    Distribution,
+    IngestFigures,
+    LiveFigures,
+    PoolFigures,
+    ProcessFigures,
+    Requests,
+    SealingFigures,
+)
 from domain.serving import ServingConfig
+from domain.storage import Place, Space, Standing
 from domain.tensors import DType, TensorSpec
 from server.workers import messages
 from serving.sharing import SharedReplica, SharedSet
 
 STATUS = HostStatus(7, "1", datetime(2026, 1, 1, tzinfo=UTC), DatabaseKind.EXTERNAL, (BackgroundTask("a", True, 2),))
+FIGURES = ProcessFigures(
+    2,
+    7,
+    STATUS.started_at,
+    2**40,
+    1.5,
+    IngestFigures(batches=3, refused={"OVERLOADED": 2}),
+    LiveFigures(readers=4),
+    PoolFigures(1, 2, 3, 4),
+    (Requests("GET", "/health", 200, Distribution(counts=list(range(14)), sum=0.5)),),
+    SealingFigures(damaged=[DamagedRun("run_1", "why", STATUS.started_at, 3, STATUS.started_at)], damaged_runs=1),
+    (Standing(Place.DATABASE, Space(2**40, 2**30), 2**29, False, 3),),
+)
 SPEC = TensorSpec("x", DType.FLOAT32, (-1, 4))
 TO_WORKER: list[messages.ToWorker] = [
     messages.Welcome({"server": {"port": 1}}, "dsn", "1", "host", DatabaseKind.BUNDLED, STATUS.started_at),
@@ -23,12 +47,16 @@ TO_WORKER: list[messages.ToWorker] = [
     messages.RouteOpened(Route("e", "w", "n", "v", 3, (SPEC,), (SPEC,), EndpointConfig(), 9)),
     messages.RouteClosed("e"),
     messages.Status(4, STATUS),
+    messages.Figures(6, (FIGURES, FIGURES)),
+    messages.WantFigures(7),
     messages.Settled(5),
     messages.Stop(),
 ]
 TO_HOST: list[messages.ToHost] = [
     messages.Serving(),
     messages.AskStatus(1),
+    messages.AskFigures(3),
+    messages.OwnFigures(7, FIGURES),
     messages.AskSettled(2, "e", 0.5),
     messages.Woken("e", serves=False, generation=3),
     messages.Forgotten("e"),

@@ -18,18 +18,20 @@ from starlette.websockets import WebSocket
 
 from domain.access import Principal, Scope, UserRole
 from domain.errors import BadUserInput, Conflict, NotFound, RateLimited, Unauthenticated, Unavailable
+from domain.identity import ClientInfo
 from server.edge.connections import LiveConnections
 from server.edge.cookies import Cookies
-from server.edge.identity import request_id_of
+from server.edge.identity import client_of, request_id_of
+from server.edge.rates import Rates
 from server.edge.stack import Dispatcher, edge
+from server.figures import RequestFigures
 from server.graphql.extensions import OnePassExecutor, extensions
 from server.graphql.view import GraphQLView
 from server.process import bind
-from server.protocol import BoundedHttp
 from server.rest.handler import starlette_routes
 from server.rest.route import Route as RestRoute
-from server.settings import LimitsSettings, ServerSettings, Settings
-from server.web_server import Server
+from server.settings import LimitsSettings, RatesSettings, ServerSettings, Settings
+from server.web_server import web_server
 
 T = TypeVar("T")
 
@@ -57,6 +59,7 @@ class Context:
 
     scope: Scope | None
     request_id: str
+    client: ClientInfo
     response: Response | None
     seen: list[str] = field(default_factory=list)
     operations: int = 0
@@ -227,29 +230,35 @@ def serving(
     *,
     limits: LimitsSettings | None = None,
     server: ServerSettings | None = None,
+    rates: RatesSettings | None = None,
     rest: tuple[RestRoute, ...] = (),
 ) -> Iterator[Served]:
     """Serves the test schema until the block ends."""
-    settings = Settings(limits=limits or LimitsSettings(), server=server or ServerSettings())
+    places = (server or ServerSettings()).model_copy(update={"shutdown_seconds": 5.0})
+    settings = Settings(limits=limits or LimitsSettings(), server=places, rates=rates or RatesSettings())
     started = threading.Event()
     running: list[Served] = []
 
     async def run() -> None:
         connections = LiveConnections()
         cookies = Cookies(secure=False)
+        counted = Rates(settings.rates)
         schema = strawberry.Schema(
             Query,
             Mutation,
             Subscription,
-            extensions=extensions(settings.limits),
+            extensions=extensions(settings.limits, counted),
             execution_context_class=OnePassExecutor,
         )
         view = GraphQLView(
             schema,
-            make_context=lambda scope, connection, response: Context(scope, request_id_of(connection.scope), response),
+            make_context=lambda scope, connection, response: Context(
+                scope, request_id_of(connection.scope), client_of(connection), response
+            ),
             authenticator=Tokens(),
             connections=connections,
             limits=settings.limits,
+            rates=counted,
             page=_page,
         )
         dispatcher = Dispatcher(
@@ -268,19 +277,7 @@ def serving(
             connections=connections,
         )
         bound = bind("127.0.0.1", 0)
-        config = uvicorn.Config(
-            edge(dispatcher, settings, Tokens(), cookies),
-            http=BoundedHttp,
-            ws="websockets-sansio",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws_max_size=settings.limits.socket_message_bytes,
-            timeout_graceful_shutdown=5,
-        )
-        http = Server(config)
+        http = web_server(edge(dispatcher, settings, Tokens(), cookies, RequestFigures(), rates=counted), settings)
         running.append(Served(bound.getsockname()[1], connections, asyncio.get_running_loop(), http))
         serve = asyncio.create_task(http.serve(sockets=[bound]))
         while not http.started:  # noqa: ASYNC110 - uvicorn has no event for it

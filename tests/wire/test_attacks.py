@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import zstandard
 
-from server import protocol
 from server.graphql.documents import LONGEST, LONGEST_ANONYMOUS
 from server.protocol import HEAD_BYTES
+from server.settings import LimitsSettings, Settings
 from tests.support.attacks import ENDPOINT, MODEL, RUN, World
-from tests.support.product import PASSWORD, Product
+from tests.support.product import PASSWORD, Product, running
 from tests.support.registry import weights_file
 
 BLINK = 3.0
@@ -233,10 +233,10 @@ async def test_the_head_of_a_request_is_bounded(product: Product, parts: tuple[b
     assert b" 200 " in await _answer(product, _START, b"\r\n")
 
 
-async def test_a_head_that_never_comes_holds_no_connection(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
-    assert await _answer(product) == b""
-    assert await _answer(product, _START) == b""
+async def test_a_head_that_never_comes_holds_no_connection(database_url: str) -> None:
+    async with running(database_url, settings=Settings(limits=LimitsSettings(receive_seconds=0.2))) as product:
+        assert await _answer(product) == b""
+        assert await _answer(product, _START) == b""
 
 
 async def test_trailers_are_no_headers(product: Product) -> None:

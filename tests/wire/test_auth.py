@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -22,7 +21,7 @@ from server.edge.connections import LiveConnections
 from server.process import bind
 from server.rest.identity import ROUTES
 from server.settings import Settings
-from server.web_server import Server
+from server.web_server import web_server
 from tests.support.application import services
 from tests.support.identity import EMAIL, PASSWORD, Instance, instance
 
@@ -67,7 +66,7 @@ async def site(database: Database, tmp_path: Path) -> AsyncIterator[Site]:
     async with instance(database, tmp_path, connections=connections) as opened:
         app = create_app(Settings(), Composed(services(opened), _ready, ROUTES), connections)
         bound = bind("127.0.0.1", 0)
-        server = Server(uvicorn.Config(app, lifespan="off", log_config=None, ws="websockets-sansio"))
+        server = web_server(app, Settings())
         serving = asyncio.create_task(server.serve(sockets=[bound]))
         watching = asyncio.create_task(connections.watch(opened.identity.ended))
         port = bound.getsockname()[1]

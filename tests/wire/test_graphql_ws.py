@@ -220,7 +220,8 @@ async def test_completing_a_subscription_ends_its_generator(served: Served) -> N
     async with open_socket(served) as socket:
         await signed_in(socket)
         await say(socket, subscribe('subscription { endless(name: "cancelled") }'))
-        await hear(socket)
+        assert (await hear(socket))["type"] == "next"
+        assert "cancelled" not in ended
         await say(socket, {"id": "1", "type": "complete"})
         await eventually(lambda: "cancelled" in ended)
 
@@ -229,7 +230,8 @@ async def test_a_lost_client_ends_its_generators(served: Served) -> None:
     async with open_socket(served) as socket:
         await signed_in(socket)
         await say(socket, subscribe('subscription { endless(name: "lost") }'))
-        await hear(socket)
+        assert (await hear(socket))["type"] == "next"
+        assert "lost" not in ended
         socket.transport.abort()
     await eventually(lambda: "lost" in ended)
 
@@ -303,6 +305,8 @@ async def test_a_cookie_signs_in_from_our_own_page(served: Served) -> None:
 async def test_a_listed_origin_may_connect_with_a_token(served: Served) -> None:
     async with open_socket(served, origin=Origin("https://app.example")) as socket:
         await signed_in(socket)
+        await say(socket, subscribe("{ hello }"))
+        assert (await hear(socket))["payload"] == {"data": {"hello": "hello world"}}
 
 
 async def test_the_end_of_a_session_closes_its_sockets(served: Served) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 from gql import Client, gql
 from gql.transport.exceptions import TransportQueryError
 from gql.transport.websockets import WebsocketsTransport
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from tests.support.product import Product
 
@@ -17,6 +20,7 @@ subscription ($run: ID!, $after: String) {
   runMetrics(runId: $run, after: $after, points: 10000) { cursor status reset series { key steps values } }
 }
 """
+SHORT = "subscription ($run: ID!) { runMetrics(runId: $run) { series { steps } } }"
 
 
 async def _run(product: Product) -> str:
@@ -97,3 +101,58 @@ async def test_a_list_of_runs_is_followed(product: Product) -> None:
 async def _first(product: Product, text: str) -> dict[str, Any]:
     async with Client(transport=WebsocketsTransport(product.socket_url, init_payload=product.headers)) as session:
         return await anext(session.subscribe(gql(text)))
+
+
+async def _subscribed(product: Product, run: str, identifier: str, headers: dict[str, str]) -> ClientConnection:
+    """A socket that follows the run, past its first message."""
+    socket = await connect(product.socket_url, subprotocols=[Subprotocol("graphql-transport-ws")], max_queue=None)
+    await socket.send(json.dumps({"type": "connection_init", "payload": headers}))
+    asked = {"query": SHORT, "variables": {"run": run}}
+    assert json.loads(await socket.recv()) == {"type": "connection_ack"}
+    await socket.send(json.dumps({"id": identifier, "type": "subscribe", "payload": asked}))
+    return socket
+
+
+async def _until(socket: ClientConnection, identifier: str, last: int) -> list[int]:
+    """The steps that arrive, up to and including `last`."""
+    steps: list[int] = []
+    while last not in steps:
+        message = json.loads(await socket.recv())
+        assert (message["id"], message["type"]) == (identifier, "next"), message
+        steps += _points(message["payload"]["data"]["runMetrics"])
+    return steps
+
+
+async def test_many_sockets_share_their_reads_and_each_keeps_its_own_pace_and_id(product: Product) -> None:
+    run = await _run(product)
+
+    async def log(*steps: int) -> None:
+        rows = [{"loss": step / 2, "step": step} for step in steps]
+        answer = await product.rest("POST", f"/api/training/runs/{run}/metrics", json=rows)
+        assert answer.status_code == 200, answer.text
+
+    figures = product.services.metrics.figures
+    async with asyncio.timeout(60):
+        await log(0)
+        names = [f'"{place}\u00e9' for place in range(30)]
+        sockets = [await _subscribed(product, run, name, product.headers) for name in names]
+        for socket, name in zip(sockets, names, strict=True):
+            assert await _until(socket, name, 0) == [0]
+        asked, read = figures.reads, figures.executions
+        for step in range(1, 21):
+            await log(step)
+            for socket, name in zip(sockets[2:], names[2:], strict=True):  # two are in no hurry
+                assert await _until(socket, name, step) == [step]
+        late = await _subscribed(product, run, "late", product.headers)
+        assert await _until(late, "late", 20) == list(range(21))
+        assert figures.reads - asked >= 20 * 28
+        assert figures.executions - read <= 2 * 20 + 1
+        await sockets[2].send(json.dumps({"id": names[2], "type": "complete"}))
+        await sockets[3].close()
+        await log(21)
+        for socket, name in zip((*sockets[4:], late), (*names[4:], "late"), strict=True):
+            assert await _until(socket, name, 21) == [21]
+        for socket, name in zip(sockets[:2], names[:2], strict=True):
+            assert await _until(socket, name, 21) == list(range(1, 22))
+        for socket in (*sockets, late):
+            await socket.close()

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -117,7 +118,8 @@ async def test_refusals_name_status_code_and_field(product: Product) -> None:
     answer = await product.rest("POST", path, content=b"{}", headers={"Content-Type": "text/html"})
     assert _error(answer) == (415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type")
     answer = await _log(product, run, {"series": {"a": {"values": [0] * 100_001}}})
-    assert _error(answer)[:2] == (413, "PAYLOAD_TOO_LARGE")
+    assert _error(answer) == (422, "BAD_USER_INPUT", "points")
+    assert "at most 100000 points" in answer.text
     assert _error(await _log(product, "run_" + "0" * 32, {"a": 1}))[:2] == (404, "NOT_FOUND")
     assert _error(await _log(product, "mdl_" + "0" * 32, {"a": 1})) == (400, "BAD_USER_INPUT", "id")
     for params, field in (
@@ -143,7 +145,9 @@ async def test_compressed_bodies_are_taken_within_bounds(product: Product) -> No
     answer = await product.rest("POST", path, content=packed, headers=headers)
     assert answer.json()["accepted"] == 5_000, answer.text
     bomb = gzip.compress(b" " * 80_000_000 + b"{}")
-    assert _error(await product.rest("POST", path, content=bomb, headers=headers))[0] == 413
+    answer = await product.rest("POST", path, content=bomb, headers=headers)
+    assert _error(answer) == (413, "PAYLOAD_TOO_LARGE", "Content-Encoding")
+    assert "at most 67108864 bytes, and beyond 1048576 bytes at most 200 times what was sent" in answer.text
     for broken in (packed[:-4], b"not gzip", gzip.compress(b"")):
         assert _error(await product.rest("POST", path, content=broken, headers=headers))[:2] == (400, "BAD_USER_INPUT")
     for encoding in ("br", "gzip, gzip", "zstd, gzip"):
@@ -217,7 +221,7 @@ async def test_logs_are_appended_paged_and_downloaded(product: Product) -> None:
     assert text.json()["accepted"] == 2
     page = (await product.rest("GET", path, params={"limit": 4})).json()
     assert [line["message"] for line in page["items"]] == ["hello", "world", "a", "b"]
-    assert (page["total"], page["items"][0]["level"], page["items"][0]["sequence"]) == (6, "warning", 1)
+    assert (page["total"], page["items"][0]["level"], page["items"][0]["seq"]) == (6, "warning", 1)
     rest = (await product.rest("GET", path, params={"cursor": page["next_cursor"]})).json()
     assert ([line["message"] for line in rest["items"]], rest["next_cursor"]) == (["plain", "text ☃"], None)
     assert (await product.rest("GET", path, params={"cursor": two.json()["cursor"], "level": "error"})).json()[
@@ -226,6 +230,41 @@ async def test_logs_are_appended_paged_and_downloaded(product: Product) -> None:
     whole = await product.rest("GET", path, params={"format": "text", "level": "error"})
     assert whole.headers["content-type"].startswith("text/plain")
     assert whole.text.endswith("Z ERROR    b\n")
+
+
+async def test_the_end_of_a_log_is_answered_as_a_page_and_as_text(product: Product) -> None:
+    run = await _run(product)
+    path = f"/api/training/runs/{run}/logs"
+    lines = [{"message": str(n), "level": ("info", "error")[n % 2]} for n in range(10)]
+    assert (await product.rest("POST", path, json={"lines": lines})).json()["accepted"] == 10
+
+    async def read(**params: Any) -> tuple[str, dict[str, Any]]:
+        page = (await product.rest("GET", path, params=params)).json()
+        return "".join(line["message"] for line in page["items"]), page
+
+    newest, page = await read(tail=3)
+    assert (newest, page["next_cursor"], page["total"]) == ("789", None, 10)
+    earlier, page = await read(before=page["previous_cursor"], limit=4)
+    assert earlier == "3456"
+    assert (await read(cursor=page["next_cursor"]))[0] == "789"
+    earlier, page = await read(before=page["previous_cursor"])
+    assert (earlier, page["previous_cursor"]) == ("012", None)
+    assert (await read(tail=2, level="error"))[0] == "79"
+    text = await product.rest("GET", path, params={"tail": 2, "format": "text", "level": "error"})
+    assert text.headers["content-type"].startswith("text/plain")
+    assert [line[25:] for line in text.text.splitlines()] == ["ERROR    7", "ERROR    9"]
+    place = page["next_cursor"]
+    for params, field in (
+        ({"tail": 2, "limit": 2}, "tail"),
+        ({"tail": 2, "cursor": place}, "tail"),
+        ({"tail": 2, "before": place}, "tail"),
+        ({"tail": 0}, "tail"),
+        ({"tail": 1_001}, "tail"),
+        ({"before": place, "cursor": place}, "before"),
+        ({"before": "forged"}, "before"),
+        ({"before": place, "format": "text"}, "format"),
+    ):
+        assert _error(await product.rest("GET", path, params=params))[1:] == ("BAD_USER_INPUT", field)
 
 
 @pytest.mark.parametrize(
@@ -258,3 +297,45 @@ async def test_an_export_of_large_batches_is_whole_and_in_order(product: Product
     assert [line.split(",")[:2] for line in exported] == [[key, str(step)] for key in ("a", "b") for step in steps]
     lines = (await product.rest("GET", path, params={"format": "ndjson", "keys": "b"})).text.splitlines()
     assert [json.loads(line)["step"] for line in lines] == steps
+
+
+async def test_lines_are_taken_while_they_arrive_however_they_are_cut(product: Product) -> None:
+    path = f"/api/training/runs/{await _run(product)}/metrics"
+    lines = [{"step": step, "loss": step / 3, "é": 1} for step in range(3_000)]
+    body = "\n".join(["", *(json.dumps(line, ensure_ascii=False) for line in lines), " "]).encode()
+    encoded = {"identity": body, "gzip": gzip.compress(body), "zstd": zstandard.ZstdCompressor().compress(body)}
+
+    async def cut(text: bytes, size: int) -> AsyncIterator[bytes]:
+        for place in range(0, len(text), size):
+            yield text[place : place + size]
+
+    for encoding, text in encoded.items():
+        for size in (977, 70_001):
+            headers = {"Content-Type": NDJSON, "Content-Encoding": encoding}
+            answer = await product.rest("POST", path, content=cut(text, size), headers=headers)
+            assert (answer.status_code, answer.json()["accepted"]) == (200, 6_000)
+    stored = (await product.rest("GET", path, params={"format": "ndjson", "keys": "loss"})).text.splitlines()
+    assert len(stored) == 18_000
+    assert [json.loads(line)["value"] for line in stored[:3_000]] == [step / 3 for step in range(3_000)]
+
+
+_REFUSED_LINES: dict[str, tuple[bytes, str, int, str]] = {
+    "not JSON": (b'{"a": 1}\n\n{"a": }\n' + b'{"a": 1}\n' * 20_000, "identity", 400, "line 3 is not valid JSON"),
+    "no number": (b'{"a": 1}\n{"a": "x"}\n' + b'{"a": 1}\n' * 20_000, "identity", 422, "line 2: expected a number"),
+    "no number after a blank": (b'{"a": 1}\n\n[{"a": 1}, {"a": "x"}]', "identity", 422, "line 3: expected a number"),
+    "too many": (b'{"a": 1}\n' * 100_001, "identity", 422, "line 100001: a batch has at most 100000 points"),
+    "blank": (b"\n \n", "identity", 422, "expected at least one line"),
+    "empty": (b"", "identity", 400, "the body is empty"),
+    "a bomb": (gzip.compress(b" " * 80_000_000), "gzip", 413, "inflates beyond"),
+    "cut off": (gzip.compress(b'{"a": 1}\n' * 9)[:-4], "gzip", 400, "cut off"),
+}
+
+
+@pytest.mark.parametrize("case", _REFUSED_LINES)
+async def test_lines_that_are_refused_are_answered_and_nothing_of_them_is_kept(product: Product, case: str) -> None:
+    body, encoding, status, said = _REFUSED_LINES[case]
+    path = f"/api/training/runs/{await _run(product)}/metrics"
+    headers = {"Content-Type": NDJSON, "Content-Encoding": encoding}
+    answer = await product.rest("POST", path, content=body, headers=headers)
+    assert (answer.status_code, said in answer.text) == (status, True), answer.text
+    assert (await product.rest("GET", path)).json()["series"] == {}

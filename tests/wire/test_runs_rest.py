@@ -26,6 +26,65 @@ async def refused(answer: httpx.Response, status: int, code: str, field: str | N
     return str(error["message"])
 
 
+_LEVELS = "expected one of debug, info, warning, error, critical, got"
+_NOT_LISTED: list[tuple[str, str, dict[str, Any], tuple[int, str, str]]] = [
+    ("POST", "logs", {"json": {"message": "x", "level": "loud"}}, (422, "level", f"{_LEVELS} 'loud'")),
+    (
+        "POST",
+        "logs",
+        {"json": {"lines": [{"message": "x"}, {"message": "x", "level": "y" * 500}]}},
+        (422, "lines[1].level", f"{_LEVELS} '{'y' * 99}…"),
+    ),
+    (
+        "POST",
+        "finish",
+        {"json": {"status": "done"}},
+        (422, "status", "expected one of completed, failed, stopped, got 'done'"),
+    ),
+    ("GET", "metrics", {"params": {"axis": "x"}}, (400, "axis", "expected one of relative, step, time, got 'x'")),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "given", "expected"), _NOT_LISTED)
+async def test_a_value_that_is_not_on_the_list_is_answered_with_the_list(
+    product: Product, method: str, path: str, given: dict[str, Any], expected: tuple[int, str, str]
+) -> None:
+    run = await ok(await product.rest("POST", RUNS, json={"name": "r"}), 201)
+    status, field, message = expected
+    answer = await product.rest(method, f"{RUNS}/{run['id']}/{path}", **given)
+    assert await refused(answer, status, "BAD_USER_INPUT", field) == message
+
+
+async def test_a_run_takes_the_configuration_of_another(product: Product) -> None:
+    given = {"model_type": "cnn", "config": {"z": 1.5, "a": [None]}, "params": {"lr": 0.1}, "tags": {"stage": "dev"}}
+    first = await ok(await product.rest("POST", RUNS, json=given), 201)
+    copy = {"json": {"config_from": first["id"]}, "headers": {"Idempotency-Key": "again"}}
+    second = await ok(await product.rest("POST", RUNS, **copy), 201)
+    assert (second["model_type"], second["config"]) == ("cnn", {"z": 1.5, "a": [None]})
+    assert list(second["config"]) == ["z", "a"]
+    assert (second["params"], second["tags"]) == ({}, {})
+    own = {"config_from": first["id"], "config": {}, "model_type": "mlp"}
+    third = await ok(await product.rest("POST", RUNS, json=own), 201)
+    assert (third["model_type"], third["config"]) == ("mlp", {})
+    made = await product.graphql(
+        'mutation($from: ID!) { runCreate(input: {configFrom: $from, modelType: "vit"}) { modelType config } }',
+        **{"from": first["id"]},
+    )
+    assert made["runCreate"] == {"modelType": "vit", "config": given["config"]}
+
+    await ok(await product.rest("DELETE", f"{RUNS}/{first['id']}"), 204)
+    archived = await ok(await product.rest("POST", RUNS, json={"config_from": first["id"]}), 201)
+    assert archived["config"] == given["config"]
+    await ok(await product.rest("POST", f"{RUNS}/{first['id']}/purge"), 204)
+    assert (await ok(await product.rest("POST", RUNS, **copy), 201))["id"] == second["id"]
+    for missing, status, code in (
+        (first["id"], 404, "NOT_FOUND"),
+        (ids.new("run"), 404, "NOT_FOUND"),
+        (ids.new("mdl"), 422, "BAD_USER_INPUT"),
+    ):
+        await refused(await product.rest("POST", RUNS, json={"config_from": missing}), status, code, "config_from")
+
+
 async def test_the_life_of_a_run(product: Product) -> None:
     given = {
         "name": "trial",
@@ -95,6 +154,9 @@ async def test_lists(product: Product) -> None:
     assert names == ["r4", "r0", "r3", "r1", "r2"]
     skipped = await ok(await product.rest("GET", RUNS, params={**everything, "offset": 3}))
     assert [run["name"] for run in skipped["items"]] == ["r1", "r2"]
+    assert skipped["total"] == 5
+    uncounted = await ok(await product.rest("GET", RUNS, params={**everything, "offset": 3, "total": "false"}))
+    assert uncounted == skipped | {"total": None}
     found = await ok(
         await product.rest(
             "GET", RUNS, params={"filter": "params.n >= 3 and metrics.loss = 1", "experiment": "Default"}

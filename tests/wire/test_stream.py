@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
 from collections.abc import AsyncIterator
@@ -14,7 +15,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from domain import ids
-from server.rest import stream
+from domain.errors import Unauthenticated
+from server.protocol import BoundedSocket
 from tests.support.product import Product
 
 
@@ -169,6 +171,59 @@ async def test_runs_and_callers_that_are_not_there_are_refused_before_the_socket
     assert (plain.status_code, plain.json()["error"]["field"]) == (400, "Upgrade")
 
 
+async def test_a_refused_handshake_is_no_error_of_the_server(product: Product, log_lines: io.StringIO) -> None:
+    run = await _run(product)
+    assert (await _refused(product, run, headers={}))[:2] == (401, "UNAUTHENTICATED")
+    assert (await _refused(product, run, "?interval=0.001"))[:2] == (400, "BAD_USER_INPUT")
+    assert (await _refused(product, ids.new("run")))[:2] == (404, "NOT_FOUND")
+    assert [line["status"] for line in await _requests(log_lines, run, 2)] == [401, 400]
+    assert _complaints(log_lines) == []
+
+
+async def test_a_client_that_leaves_during_the_handshake_is_no_error_of_the_server(
+    product: Product, log_lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await _run(product)
+    asked, left = asyncio.Event(), asyncio.Event()
+    lost = BoundedSocket.connection_lost
+
+    async def authenticate(**_: Any) -> None:
+        asked.set()
+        await left.wait()
+        raise Unauthenticated("the access token is not valid")
+
+    def connection_lost(protocol: BoundedSocket, problem: Exception | None) -> None:
+        lost(protocol, problem)
+        left.set()
+
+    monkeypatch.setattr(product.services.identity, "authenticate", authenticate)
+    monkeypatch.setattr(BoundedSocket, "connection_lost", connection_lost)
+    async with asyncio.timeout(20):
+        opening = asyncio.ensure_future(connect(_url(product, run), additional_headers=product.headers).__aenter__())
+        await asked.wait()
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        await left.wait()
+    assert len(await _requests(log_lines, run, 1)) == 1
+    assert _complaints(log_lines) == []
+
+
+async def _requests(lines: io.StringIO, run: str, count: int) -> list[dict[str, Any]]:
+    """The lines of the access log about the stream of a run, once there are so many."""
+    async with asyncio.timeout(20):
+        while True:
+            found = [line for line in map(json.loads, lines.getvalue().splitlines()) if line["event"] == "request"]
+            found = [line for line in found if line["path"].endswith(f"{run}/stream")]
+            if len(found) >= count:
+                return found
+            await asyncio.sleep(0)  # the line is written after the answer
+
+
+def _complaints(lines: io.StringIO) -> list[dict[str, Any]]:
+    logged = map(json.loads, lines.getvalue().splitlines())
+    return [line for line in logged if line["level"] in ("warning", "error", "critical")]
+
+
 async def _refused(
     product: Product, run: str, query: str = "", headers: dict[str, str] | None = None
 ) -> tuple[int, str, str | None]:
@@ -214,24 +269,3 @@ async def test_what_the_client_sends_is_ignored_and_its_leaving_ends_everything(
         await _log(product, run, {"loss": 1})
         assert (await _next(socket))[1]["loss"] == 1
     await _open(product, 0)
-
-
-async def test_a_client_that_does_not_read_is_dropped(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "SEND_SECONDS", 0.3)
-    run = await _run(product)
-    wide = {f"key {place:04} {'x' * 200}": place for place in range(4_000)}
-    await _log(product, run, wide)
-    async with connect(
-        _url(product, run),
-        additional_headers=product.headers,
-        max_size=None,
-        max_queue=1,
-        ping_interval=None,
-        close_timeout=0.5,
-    ) as socket:
-        async with asyncio.timeout(120):
-            await _open(product, 1)
-            while product.connections.open_count:
-                await _log(product, run, wide)
-                await asyncio.sleep(0.02)
-        socket.transport.abort()

@@ -7,7 +7,20 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from server.rest.operations.common import RUN_ID
-from server.rest.route import CSV, JSON, NDJSON, Answer, Content, OneOf, Operation, Param, Raw, json_answer
+from server.rest.route import (
+    ARROW,
+    BINARY,
+    CSV,
+    JSON,
+    NDJSON,
+    Answer,
+    Content,
+    OneOf,
+    Operation,
+    Param,
+    Raw,
+    json_answer,
+)
 from server.rest.structs.common import FloatValue
 from server.rest.structs.metrics import (
     MetricsAccepted,
@@ -20,7 +33,24 @@ from server.rest.structs.metrics import (
 )
 
 _LINES = Raw({"type": "string", "description": "One JSON value per line, each in one of the JSON forms."})
-_TABLE = Raw({"type": "string", "description": "Columns key, step, timestamp, value; one accepted point per row."})
+_TABLE = Raw(
+    {
+        "type": "string",
+        "description": (
+            "Columns key, step, timestamp, value; one accepted point per row. A key that begins with = + - @ (or their"
+            " full-width forms) or ' has one ' before it, so that no spreadsheet runs it; readers take that sign off."
+        ),
+    }
+)
+_ARROW = Raw(
+    {
+        **BINARY.schema,
+        "description": (
+            "An Arrow IPC stream of key (utf8), step (int64), timestamp (ms, UTC), value (float64), one accepted point"
+            " per row. A stream without its end-of-stream mark was broken off."
+        ),
+    }
+)
 _POINTS = Raw({"type": "string", "description": "One object {key, step, timestamp, value} per line."})
 
 METRICS_LOG = Operation(
@@ -55,14 +85,21 @@ METRICS_READ = Operation(
     summary="Read metrics",
     description=(
         "Series of a run, at most `points` buckets per key: first, last, smallest and largest value of a bucket"
-        " survive. With `format=rows` the same as rows; `csv` and `ndjson` stream every accepted point."
+        " survive. With `format=rows` the same as rows; `csv`, `ndjson` and `arrow` stream every accepted point of the"
+        " keys named, or of all; an answer that ends without being whole was broken off."
     ),
     params=(
         RUN_ID,
         Param(
             "keys",
             list[Annotated[str, Meta(min_length=1, max_length=250)]],
-            "Metric keys, the parameter repeated for each, at most 200; left out: the first 20 keys in order.",
+            "Metric keys, the parameter repeated for each, at most 200; left out: a page of all keys, in order.",
+        ),
+        Param("limit", Annotated[int, Meta(ge=1, le=200)], "Most keys of a page.", default=20),
+        Param(
+            "cursor",
+            Annotated[str, Meta(min_length=1, max_length=2_048)],
+            "The `next_cursor` of the page of keys before; not together with `keys`, nor in an export.",
         ),
         Param("points", Annotated[int, Meta(ge=1, le=10_000)], "Most buckets per key.", default=1000),
         Param("axis", Literal["step", "time", "relative"], "What `from` and `to` mean.", default="step"),
@@ -74,15 +111,20 @@ METRICS_READ = Operation(
         Param("to", FloatValue, "Largest x, in the same unit."),
         Param(
             "format",
-            Literal["series", "rows", "csv", "ndjson"],
-            "The form of the answer.",
-            default="series",
+            Literal["series", "rows", "csv", "ndjson", "arrow"],
+            "The form of the answer; left out: that whose media type `Accept` names first, else `series`.",
+        ),
+        Param(
+            "stream",
+            Literal["metrics", "system"],
+            "What is answered where no keys are named: the script's metrics, or its load (`system/…`).",
+            default="metrics",
         ),
     ),
     answers={
         200: Answer(
             "The metrics.",
-            {JSON: OneOf((MetricsRead, MetricsRows)), CSV: _TABLE, NDJSON: _POINTS},
+            {JSON: OneOf((MetricsRead, MetricsRows)), CSV: _TABLE, NDJSON: _POINTS, ARROW: _ARROW},
         )
     },
 )
@@ -112,6 +154,12 @@ RUN_STREAM = Operation(
             Annotated[float, Meta(ge=0.1, le=60)],
             "Least seconds between two `metrics` messages.",
             default=1,
+        ),
+        Param(
+            "stream",
+            Literal["metrics", "system"],
+            "Which values are sent: the script's metrics, or its load (`system/…`).",
+            default="metrics",
         ),
     ),
     answers={101: Answer("The protocol is switched; messages follow.")},

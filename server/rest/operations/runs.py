@@ -60,6 +60,12 @@ RUN_LIST = Operation(
             "Only runs of this experiment: its id or name.",
         ),
         Param("archived", bool, "True lists the archived runs instead of the living ones.", default=False),
+        Param(
+            "total",
+            bool,
+            "False leaves `total` null; counting what a filter finds may take longer than finding the page.",
+            default=True,
+        ),
         *PAGE,
     ),
     answers={200: json_answer(RunList, "A page of runs.")},
@@ -199,7 +205,11 @@ LOGS_READ = Operation(
     operation_id="runLogs",
     tag="runs",
     summary="Read the log",
-    description="Log lines in the order they were committed, oldest first.",
+    description=(
+        "Log lines in the order they were committed, oldest first, also where they are read from the end (`tail`,"
+        " `before`). Of a very long log the oldest lines are not kept, of a progress bar only the newest line is; a"
+        " line that was too long says at its end how much was left out."
+    ),
     params=(
         RUN_ID,
         Param("level", LogLevel, "Only lines of this level and above."),
@@ -209,9 +219,23 @@ LOGS_READ = Operation(
             Annotated[str, Meta(min_length=1, max_length=2_048)],
             "The `next_cursor` of the page before, or the `cursor` of an append.",
         ),
-        Param("format", Literal["text"], "`text` answers the whole log as text."),
+        Param(
+            "before",
+            Annotated[str, Meta(min_length=1, max_length=2_048)],
+            "The `previous_cursor` of a page: answers the `limit` lines before it. Not with `cursor`.",
+        ),
+        Param(
+            "tail",
+            Annotated[int, Meta(ge=1, le=1_000)],
+            "Answers the last so many lines. Not with `limit`, `cursor` or `before`.",
+        ),
+        Param(
+            "format",
+            Literal["text"],
+            "`text` answers the whole log as text, or its `tail`. Not with `cursor` or `before`.",
+        ),
     ),
-    answers={200: Answer("A page of lines, or the whole log as text.", {JSON: LogList, TEXT: _TEXT_LINES})},
+    answers={200: Answer("A page of lines, or the log as text.", {JSON: LogList, TEXT: _TEXT_LINES})},
 )
 
 
@@ -225,6 +249,9 @@ def _append(path: str, operation_id: str, summary: str) -> Operation:
         description=(
             "Appends one line or several, all or none; answered when they are durable. The Idempotency-Key is the batch"
             " id: the same batch again answers the first result. A pending run starts; an ended one is a conflict."
+            " Lines of text may be of any length; a message in JSON has at most 65,536 characters. A line with a"
+            " carriage return and no line break behind it may be written over by the next line of its level: one that"
+            " begins with a carriage return, or any if it ended with one."
             " A body may be sent with Content-Encoding: gzip or zstd."
         ),
         params=(RUN_ID,),

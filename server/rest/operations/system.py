@@ -1,9 +1,9 @@
-"""Health, the load of the machine, and the OpenAPI document itself."""
+"""Health, the load of the machine, the figures of the instance, and the OpenAPI document itself."""
 
 from __future__ import annotations
 
-from server.rest.route import JSON, Answer, Operation, Raw, json_answer
-from server.rest.structs.system import Health, Readiness, SystemMetrics
+from server.rest.route import JSON, TEXT, Answer, Operation, Raw, json_answer
+from server.rest.structs.system import Health, Readiness, ServerStats, SystemMetrics
 
 HEALTH = Operation(
     method="get",
@@ -53,4 +53,26 @@ SYSTEM = Operation(
     answers={200: json_answer(SystemMetrics, "The figures.")},
 )
 
-OPERATIONS = (HEALTH, READY, OPENAPI, SYSTEM)
+STATS = Operation(
+    method="get",
+    path="/api/admin/stats",
+    operation_id="stats",
+    tag="admin",
+    summary="Figures of the instance",
+    description="How much there is of everything. For administrators; their API keys need the scope `stats:read`.",
+    answers={200: json_answer(ServerStats, "The figures.")},
+)
+PROMETHEUS = Operation(
+    method="get",
+    path="/metrics",
+    operation_id="prometheus",
+    tag="system",
+    summary="Figures for Prometheus",
+    description=(
+        "Counters, gauges and histograms of the server in the Prometheus text form; `worker` tells its processes"
+        " apart. For administrators; scrape with an administrator's API key that has the scope `stats:read`."
+    ),
+    answers={200: Answer("The figures.", {TEXT: Raw({"type": "string"})})},
+)
+
+OPERATIONS = (HEALTH, READY, OPENAPI, SYSTEM, STATS, PROMETHEUS)

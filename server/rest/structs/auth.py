@@ -38,6 +38,7 @@ class ApiKeyScope(StrEnum):
     ENDPOINTS_READ = "endpoints:read"
     ENDPOINTS_WRITE = "endpoints:write"
     ENDPOINTS_PREDICT = "endpoints:predict"
+    STATS_READ = "stats:read"
 
 
 class User(AnswerBody, kw_only=True):

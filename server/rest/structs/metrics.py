@@ -107,6 +107,10 @@ class MetricsRead(AnswerBody, kw_only=True):
 
     series: Annotated[dict[str, MetricsSeries], Meta(description="Series by metric key.")]
     cursor: Annotated[str, Meta(description="Everything up to here is included; a valid `after` of the live stream.")]
+    next_cursor: Annotated[
+        str | None,
+        Meta(description="The next page of keys as `cursor`; null after the last, and where keys were named."),
+    ]
 
 
 MetricsRow = Annotated[

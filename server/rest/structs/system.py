@@ -16,12 +16,20 @@ class Health(AnswerBody, kw_only=True):
     version: Annotated[str, Meta(description="Version of the server.")]
 
 
+class SpaceStates(AnswerBody, kw_only=True):
+    """Room on the disks. Where it is `low`, what would grow is answered 503; reading and deleting go on."""
+
+    database: Annotated[Literal["ok", "low"], Meta(description="For runs, metrics, logs and all other rows.")]
+    files: Annotated[Literal["ok", "low"], Meta(description="For uploaded files.")]
+
+
 class Readiness(AnswerBody, kw_only=True):
     """The server can do its work: the database answers and its tables are those the code was written for."""
 
     status: Annotated[Literal["ready"], Meta(description="Always `ready`; otherwise the answer is 503.")]
     database: Annotated[Literal["ok"], Meta(description="The database answers.")]
     migrations: Annotated[Literal["ok"], Meta(description="Every migration of this version was applied.")]
+    space: Annotated[SpaceStates, Meta(description="Whether there is room to write.")]
 
 
 class CpuMetrics(AnswerBody, kw_only=True):
@@ -89,3 +97,20 @@ class SystemMetrics(AnswerBody, kw_only=True):
     network: Annotated[NetworkMetrics, Meta(description="Network.")]
     gpus: Annotated[list[GpuMetrics], Meta(description="Accelerators; empty where there are none.")]
     process: Annotated[ProcessMetrics, Meta(description="The server.")]
+
+
+class ServerStats(AnswerBody, kw_only=True):
+    """How much there is on the whole instance."""
+
+    users: Annotated[BigInt, Meta(description="Accounts.")]
+    runs: Annotated[BigInt, Meta(description="Runs.")]
+    runs_active: Annotated[BigInt, Meta(description="Runs that are running.")]
+    models: Annotated[BigInt, Meta(description="Models.")]
+    model_versions: Annotated[BigInt, Meta(description="Versions.")]
+    endpoints: Annotated[BigInt, Meta(description="Endpoints.")]
+    endpoints_running: Annotated[BigInt, Meta(description="Endpoints that are running.")]
+    metric_points: Annotated[BigInt, Meta(description="Accepted metric points.")]
+    storage_bytes: Annotated[BigInt, Meta(description="Bytes of stored files.")]
+    database_bytes: Annotated[BigInt, Meta(description="Bytes of the database.")]
+    uptime_seconds: Annotated[float, Meta(description="Time since the server started.")]
+    version: Annotated[str, Meta(description="Version of the server.")]

@@ -103,7 +103,8 @@ class Run(AnswerBody, kw_only=True):
     completed_at: Annotated[DateTime | None, Meta(description="When it ended, whichever way; null before.")]
     failure: Annotated[str | None, Meta(description="Why it failed, as the script said.")]
     metrics: Annotated[
-        dict[str, FloatValue], Meta(description="The last value of each metric: that of its highest step.")
+        dict[str, FloatValue],
+        Meta(description="The last value of each metric: that of its highest step. Of the first 1,000 keys in order."),
     ]
 
 
@@ -111,7 +112,13 @@ class RunList(AnswerBody, kw_only=True):
     """A page of runs in the order asked for."""
 
     items: Annotated[list[Run], Meta(description="The runs of this page.")]
-    total: Total
+    total: Annotated[
+        int | None,
+        Meta(
+            description="How many there are in all: exact up to 10,000, null when there are more, or when they were not"
+            " to be counted."
+        ),
+    ]
     next_cursor: NextCursor
 
 
@@ -124,9 +131,14 @@ class RunCreate(RequestBody, kw_only=True):
         Meta(description="Id or name of its experiment; a new name makes one. Left out: `Default`."),
     ] = None
     model_type: Annotated[Title | None, Meta(description="Kind of model being trained.")] = None
-    config: Annotated[JsonObject, Meta(description="Free configuration; at most 256 KiB.")] = field(
-        default_factory=dict
-    )
+    config: Annotated[JsonObject | UnsetType, Meta(description="Free configuration; at most 256 KiB.")] = UNSET
+    config_from: Annotated[
+        Reference | None,
+        Meta(
+            description="A run, archived or not, whose configuration and model type it takes, as they are now, unless"
+            " they are given here."
+        ),
+    ] = None
     params: Annotated[dict[Key, ParamValue], Meta(description="Hyperparameters by key.")] = field(default_factory=dict)
     tags: Annotated[Tags, Meta(description="Tags by key.")] = field(default_factory=dict)
     notes: Annotated[Notes | None, Meta(description="Free text (Markdown).")] = None
@@ -169,7 +181,9 @@ TagsBody = Annotated[
 class LogEntry(RequestBody, kw_only=True):
     """One line to append."""
 
-    message: Annotated[str, Meta(max_length=65_536, description="The text; it may hold line breaks.")]
+    message: Annotated[
+        str, Meta(max_length=65_536, description="The text; it may hold line breaks, and carriage returns.")
+    ]
     level: Annotated[LogLevel, Meta(description="Severity.")] = LogLevel.INFO
     timestamp: Annotated[DateTime | None, Meta(description="When it was written; left out: on arrival.")] = None
 
@@ -191,10 +205,19 @@ class LogsAccepted(AnswerBody, kw_only=True):
 class LogLine(AnswerBody, kw_only=True):
     """One line of a run's log."""
 
-    seq: Annotated[BigInt, Meta(description="Place in the run's log: from 1, in commit order.")]
+    seq: Annotated[
+        BigInt, Meta(description="Place in the run's log: from 1, in commit order, with gaps where lines are gone.")
+    ]
     timestamp: Annotated[DateTime, Meta(description="When it was written.")]
     level: Annotated[LogLevel, Meta(description="Severity.")]
     message: Annotated[str, Meta(description="The text.")]
+    replaces: Annotated[
+        BigInt | None,
+        Meta(
+            description="Of a progress bar that moved on: this line took the place of all lines of its level from this"
+            " `seq` on."
+        ),
+    ]
 
 
 class LogList(AnswerBody, kw_only=True):
@@ -203,3 +226,6 @@ class LogList(AnswerBody, kw_only=True):
     items: Annotated[list[LogLine], Meta(description="The lines of this page.")]
     total: Total
     next_cursor: NextCursor
+    previous_cursor: Annotated[
+        str | None, Meta(description="Pass as `before` to read the page before; null on the first page.")
+    ]
