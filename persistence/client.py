@@ -181,6 +181,14 @@ class PostgresClient(_Translating, AsyncpgDBClient):
         await pool
         return pool
 
+    async def _close(self) -> None:
+        try:
+            await super()._close()
+        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+            # The farewell to a connection that the server had ended; asyncpg has then dropped the others too.
+            # Passed on, it would leave Tortoise's global context taken and the database could never be opened again.
+            self._pool = None
+
     def _in_transaction(self) -> TransactionContext:
         return _TransactionContext(TransactionClient(self), self._pool_init_lock)
 

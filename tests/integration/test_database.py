@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,6 +142,18 @@ async def test_a_slow_statement_is_cut_off(database_url: str) -> None:
         with pytest.raises(DeadlineExceeded):
             await database.fetchval("SELECT pg_sleep(10)")
         await database.ping()
+
+
+async def test_a_pool_whose_connections_broke_can_be_closed_and_opened_again(database_url: str) -> None:
+    database = Database(database_url)
+    await database.open()
+    async with database.raw() as connection:
+        # Writes fail from here on, which the event loop has no way to know before it tries.
+        connection._transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+    await database.close()
+    await database.open()
+    assert await database.fetchval("SELECT 1") == 1
+    await database.close()
 
 
 async def test_a_cut_connection_is_unavailable_and_the_next_one_works(database_url: str) -> None:
