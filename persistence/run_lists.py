@@ -41,6 +41,7 @@ async def fetch_pages(
     parents: tuple[str, Sequence[UUID]] | None = None,
 ) -> dict[UUID | None, FoundPage]:
     """Pages by parent; under None when `parents` (kind, ids) is None. Rows carry RUN_COLUMNS and their sort keys."""
+    at = wanted.as_of(at)
     where, arguments = condition(scope, wanted, at)
     places: list[UUID | None] = [None] if parents is None else list(parents[1])
     arguments.append(places)
@@ -64,8 +65,7 @@ async def fetch_pages(
             return {None: FoundPage(walked, counts.get(None))}
     statement = Statement(arguments)
     keys, joins = sort_columns(wanted.order, statement)
-    behind = None if wanted.page.after is None else wanted.keyset.decode(wanted.page.after)
-    after = after_cursor(behind, keys, statement)
+    after = after_cursor(wanted.behind, keys, statement)
     page = Ordered(
         f"runs r {joins}", f"{where} AND {tie}", keys, after, limit=wanted.page.first + 1, offset=wanted.offset
     )

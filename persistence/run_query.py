@@ -95,7 +95,7 @@ class Statement:
 
 
 def cursor_key(row: asyncpg.Record, wanted: RunListing) -> tuple[KeyValue, ...]:
-    """The sort key of a row, as the list's cursors hold it."""
+    """The sort key of a row, its time and its id, of which the list makes its cursor."""
     parts = sum(len(key.types) for key in wanted.order)
     return (*(row[f"k{place}"] for place in range(parts)), row["created_at"], ids.from_uuid("run", row["id"]))
 

@@ -53,7 +53,7 @@ async def walk(connection: Connection, scope: Scope, wanted: RunListing, at: Mom
     target = wanted.order[0].target if wanted.order else None
     if not isinstance(target, KeyTarget) or wanted.offset:
         return None
-    behind = None if wanted.page.after is None else wanted.keyset.decode(wanted.page.after)
+    behind = wanted.behind
     stretches = len(_STRETCHES[target.kind])
     reached = 0 if behind is None else next((n for n in range(stretches) if behind[n] is not None), stretches)
     if reached == stretches:

@@ -365,7 +365,7 @@ def _page(found: FoundPage, wanted: RunListing, at: Moment) -> Page[Run]:
     rows: list[Any] = found.rows[: wanted.page.first]
     return Page(
         nodes=[read_run(row, at) for row in rows],
-        cursors=[wanted.keyset.encode(cursor_key(row, wanted)) for row in rows],
+        cursors=[wanted.cursor(cursor_key(row, wanted), at) for row in rows],
         has_next_page=len(found.rows) > wanted.page.first,
         has_previous_page=wanted.page.after is not None or wanted.offset > 0,
         total=NOT_COUNTED if found.counted is None else Total.capped(found.counted),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
 from domain.errors import BadUserInput
-from domain.paging import Keyset, PageRequest
-from domain.runs.entity import RunStatus
+from domain.paging import Keyset, KeyValue, PageRequest
+from domain.runs.entity import Moment, RunStatus
 from domain.search import (
     Attribute,
     AttributeKind,
@@ -68,7 +68,10 @@ _ORDERS: Final = frozenset(
         "experiment",
     }
 )
-_ORDER_NAMES: Final = ", ".join(name for name in RUN_VOCABULARY.attributes if name in _ORDERS)
+_ORDER_VOCABULARY: Final = Vocabulary(
+    attributes={name: kind for name, kind in RUN_VOCABULARY.attributes.items() if name in _ORDERS},
+    keyed={prefix: kind for prefix, kind in RUN_VOCABULARY.keyed.items() if kind is not KeyedKind.TEXTS},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,26 @@ class RunListing:
     offset: int
     total: bool
 
+    @property
+    def behind(self) -> tuple[KeyValue, ...] | None:
+        """The sort key, time and id of the run that the page follows; None for the first page."""
+        key = self._after
+        return key[:-1] if key is not None and _moves(self.order) else key
+
+    def as_of(self, at: Moment) -> Moment:
+        """When the list is looked at. In an order that moves with the time, all pages follow from the first one's."""
+        key = self._after
+        seen = key[-1] if key is not None and _moves(self.order) else None
+        return replace(at, now=seen) if isinstance(seen, datetime) else at
+
+    def cursor(self, key: tuple[KeyValue, ...], at: Moment) -> str:
+        """The cursor of the run with this sort key, time and id, on a page that is looked at now."""
+        return self.keyset.encode((*key, self.as_of(at).now) if _moves(self.order) else key)
+
+    @property
+    def _after(self) -> tuple[KeyValue, ...] | None:
+        return None if self.page.after is None else self.keyset.decode(self.page.after)
+
 
 @dataclass(frozen=True, slots=True)
 class RunParents:
@@ -152,7 +175,7 @@ def listing(request: RunsRequest) -> RunListing:
         (request.filter or "").strip(),
         *(f"{key.field}\x1e{key.descending}" for key in request.order),
     )
-    types = (*(kind for key in order for kind in key.types), datetime, str)
+    types = (*(kind for key in order for kind in key.types), datetime, str, *([datetime] if _moves(order) else []))
     keyset = Keyset(binding, types)
     if request.page.after is not None:
         keyset.decode(request.page.after)
@@ -194,21 +217,16 @@ def _split(text: str) -> list[str]:
     return parts
 
 
+def _moves(order: tuple[SortKey, ...]) -> bool:
+    """Whether runs move in this order by the mere passing of time: the durations of running ones grow."""
+    return any(isinstance(key.target, AttributeTarget) and key.target.name == "duration" for key in order)
+
+
 def _order(given: tuple[RunOrder, ...]) -> tuple[SortKey, ...]:
     if len(given) > MAX_ORDERS:
         raise BadUserInput(f"at most {MAX_ORDERS} sort keys, got {len(given)}", field="order_by")
     keys: list[SortKey] = []
     for place, wanted in enumerate(given):
         where = f"order_by[{place}].field"
-        target = parse_target(wanted.field, RUN_VOCABULARY, field=where)
-        if isinstance(target, AttributeTarget) and target.name not in _ORDERS:
-            raise BadUserInput(
-                f"runs are not ordered by {target.name!r}; known: {_ORDER_NAMES}, metrics.<key>, params.<key>",
-                field=where,
-            )
-        if isinstance(target, KeyTarget) and target.kind is KeyedKind.TEXTS:
-            raise BadUserInput(
-                f"runs are not ordered by tags; known: {_ORDER_NAMES}, metrics.<key>, params.<key>", field=where
-            )
-        keys.append(SortKey(target, wanted.descending))
+        keys.append(SortKey(parse_target(wanted.field, _ORDER_VOCABULARY, field=where), wanted.descending))
     return tuple(keys)

@@ -53,6 +53,7 @@ async def test_refusals(world: World) -> None:
     assert "column 6" in await refused("filter", filter="name ? 1")
     assert "metrics.<key>" in await refused("order_by[0].field", order=(RunOrder("notes"),))
     assert "tags" in await refused("order_by[1].field", order=(RunOrder("name"), RunOrder("tags.x")))
+    assert "stalled" not in await refused("order_by[0].field", order=(RunOrder("nothing"),))  # only what orders
     await refused("order_by", order=(RunOrder("name"),) * 4)
     await refused("experiment_id", experiment_id=ids.new("run"))
     await refused("offset", offset=-1)
@@ -67,6 +68,23 @@ async def test_refusals(world: World) -> None:
         await refused("after", page=PageRequest.of(2, cursor), **changed)
     await refused("offset", page=PageRequest.of(2, cursor), offset=3)
     await refused("after", page=PageRequest.of(2, "garbage"))
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("by", [("duration",), ("metrics.loss", "duration")])
+async def test_runs_keep_their_order_by_duration_while_they_go_on(
+    world: World, by: tuple[str, ...], descending: bool
+) -> None:
+    order = tuple(RunOrder(name, descending) for name in by)
+    whole = await world.by_pages(200, order=order)
+    found: list[str] = []
+    page = await world.tracking.runs.page(world.scope, RunsRequest(page=PageRequest.of(7, None), order=order))
+    while page.has_next_page:
+        found += [run.id for run in page.nodes]
+        world.tracking.clock.forward(seconds=400)
+        after = PageRequest.of(7, page.cursors[-1])
+        page = await world.tracking.runs.page(world.scope, RunsRequest(page=after, order=order))
+    assert [*found, *(run.id for run in page.nodes)] == whole
 
 
 async def test_hostile_texts_stay_values(world: World) -> None:
