@@ -2,6 +2,9 @@
 
 MODULES = (
     "persistence.tables.identity",
+    "persistence.tables.factors",
+    "persistence.tables.access",
+    "persistence.tables.audit",
     "persistence.tables.experiments",
     "persistence.tables.runs",
     "persistence.tables.metrics",

@@ -26,6 +26,7 @@ class WorkspaceRow(Model):
     slug = fields.CharField(max_length=128, unique=True)
     name = fields.CharField(max_length=250)
     created_at = fields.DatetimeField()
+    deleted_at = fields.DatetimeField(null=True)
 
     class Meta:
         table = "workspaces"
@@ -45,6 +46,9 @@ class UserRow(Model):
     created_at = fields.DatetimeField()
     last_login_at = fields.DatetimeField(null=True)
     disabled_at = fields.DatetimeField(null=True)
+    deleted_at = fields.DatetimeField(null=True)
+    must_change_password = fields.BooleanField(db_default=False)
+    webauthn_handle = fields.BinaryField(null=True)
 
     class Meta:
         table = "users"
@@ -68,7 +72,10 @@ class MembershipRow(Model):
 
 
 class SessionRow(Model):
-    """One login. `refresh_counter` moves by compare-and-set; `refresh_key` is the session's HMAC key, encrypted."""
+    """One login. `refresh_counter` moves by compare-and-set; `refresh_key` is the session's HMAC key, encrypted.
+
+    `aal` is 2 after two factors, `amr` names them (RFC 8176, spaces between), `proved_at` is when its holder last proved who they are.
+    """
 
     id = fields.UUIDField(primary_key=True)
     user: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
@@ -82,6 +89,9 @@ class SessionRow(Model):
     expires_at = fields.DatetimeField()
     user_agent = fields.CharField(max_length=250, null=True)
     address = fields.CharField(max_length=64, null=True)
+    aal = fields.SmallIntField(db_default=1)
+    amr = fields.CharField(max_length=64, db_default="pwd")
+    proved_at = fields.DatetimeField(null=True)
     ended_at = fields.DatetimeField(null=True)
     end_reason = fields.CharField(max_length=32, null=True)
 
