@@ -16,7 +16,25 @@ from uuid import UUID
 
 from domain.errors import BadUserInput
 
-Kind = Literal["run", "mdl", "ver", "end", "nbk", "usr", "exp", "ckp", "key", "wsp", "ses"]
+Kind = Literal[
+    "run",
+    "mdl",
+    "ver",
+    "end",
+    "nbk",
+    "usr",
+    "exp",
+    "ckp",
+    "key",
+    "wsp",
+    "ses",
+    "pen",
+    "psk",
+    "rec",
+    "inv",
+    "grt",
+    "aud",
+]
 
 KINDS: Final[frozenset[str]] = frozenset(get_args(Kind))
 
@@ -32,6 +50,12 @@ _NAMES: Final[dict[str, str]] = {
     "key": "an API key",
     "wsp": "a workspace",
     "ses": "a session",
+    "pen": "a pending sign-in",
+    "psk": "a passkey",
+    "rec": "a recovery code",
+    "inv": "an invite",
+    "grt": "a permission record",
+    "aud": "an audit event",
 }
 
 _PREFIXED: Final = re.compile(r"([a-z]{3})_([0-9a-f]{32})", re.ASCII)

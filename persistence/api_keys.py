@@ -15,8 +15,8 @@ from domain.access import KeyScope, Scope, UserRole
 from domain.errors import Conflict
 from domain.identity import ApiKey, KeyRecord
 from domain.paging import EXACT_TOTAL_LIMIT, Keyset, Page, PageRequest, Total
+from persistence.accounts import ACCOUNT, read_account
 from persistence.database import Database
-from persistence.identity import ACCOUNT, read_account
 
 MAX_REVOKED_SHOWN: Final = 200
 _TOUCH: Final = timedelta(minutes=1)

@@ -70,7 +70,7 @@ async def auth_setup(
 ) -> AuthResult:
     """Creates the first user."""
     _check_kind(context, session)
-    result = await context.services.identity.setup(
+    result = await context.services.identity.founder.found(
         token=token, email=email, password=password, name=name, client=context.client
     )
     return _handed_over(context, result, session)
@@ -79,20 +79,20 @@ async def auth_setup(
 async def auth_login(context: Context, *, email: str, password: str, session: SessionKind) -> AuthResult:
     """Signs a user in."""
     _check_kind(context, session)
-    result = await context.services.identity.login(email=email, password=password, client=context.client)
+    result = await context.services.identity.sign_in.by_password(email=email, password=password, client=context.client)
     return _handed_over(context, result, session)
 
 
 async def auth_refresh(context: Context, *, refresh_token: str | None) -> AuthResult:
     """The next pair. A token from the cookie is answered with cookies, one from the input with tokens."""
     if refresh_token is not None:
-        return await context.services.identity.refresh(refresh_token)
+        return await context.services.identity.sessions.refresh(refresh_token)
     cookies = context.cookies
     kept = None if cookies is None else cookies.refresh_token
     if cookies is None or kept is None:
         raise Unauthenticated("there is no refresh token: neither in the input nor in a cookie", field="refresh_token")
     try:
-        result = await context.services.identity.refresh(kept)
+        result = await context.services.identity.sessions.refresh(kept)
     except Unauthenticated:
         cookies.clear()
         raise
@@ -107,7 +107,7 @@ async def auth_logout(info: strawberry.Info[Context, None]) -> LoggedOut:
 
 async def context_logout(context: Context) -> None:
     """Ends the session and removes its cookies."""
-    await context.services.identity.logout(context.require_scope())
+    await context.services.identity.sessions.logout(context.require_scope())
     if context.cookies is not None:
         context.cookies.clear()
 
@@ -118,7 +118,7 @@ def _check_kind(context: Context, session: SessionKind) -> None:
 
 
 def _handed_over(context: Context, result: AuthResult, session: SessionKind) -> AuthResult:
-    if session is SessionKind.TOKEN or context.cookies is None:
+    if session is SessionKind.TOKEN or context.cookies is None or result.requires_mfa:
         return result
     context.cookies.keep(result.tokens)
     return result.kept_in_cookies()

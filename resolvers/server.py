@@ -30,7 +30,7 @@ class ServerInfo:
 async def server_info(info: strawberry.Info[Context, None]) -> ServerInfo:
     """Public: readable without signing in."""
     services = info.context.services
-    return ServerInfo("AxonML", services.version, list(services.features), await services.identity.setup_required())
+    return ServerInfo("AxonML", services.version, list(services.features), await services.identity.founder.required())
 
 
 async def node(info: strawberry.Info[Context, None], id: strawberry.ID) -> Any:  # noqa: A002  # the contract's name

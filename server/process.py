@@ -233,8 +233,8 @@ class Host:
             await stack.enter_async_context(bounded("background tasks", grace, supervisor.close))
             identity = composed.services.identity
             # Read only while it is needed: once there is an administrator the operator may take the file away.
-            password = settings.auth.first_admin_password() if await identity.setup_required() else None
-            self._setup_token = await identity.ensure_setup(
+            password = settings.auth.first_admin_password() if await identity.founder.required() else None
+            self._setup_token = await identity.founder.ensure(
                 email=settings.auth.admin_email, password=password.get_secret_value() if password else None
             )
         except (DatabaseUnusable, RootSecretError) as problem:

@@ -18,7 +18,7 @@ from domain.access import Principal, Scope
 from domain.errors import NotFound, Unauthenticated
 from domain.identity.entities import Account, ApiKey, KeyRecord, SessionPolicy, SessionRecord
 from domain.identity.live import LiveCache
-from domain.identity.ports import AccessTokens, ApiKeyCodec, IdentityRepository, KeyRepository
+from domain.identity.ports import AccessTokens, ApiKeyCodec, KeyRepository, SessionRepository
 
 MAX_CREDENTIAL: Final = 4_096
 _KEY_TOUCH: Final = timedelta(minutes=1)
@@ -33,7 +33,7 @@ class Authentication:
     def __init__(
         self,
         *,
-        repository: IdentityRepository,
+        repository: SessionRepository,
         keys: KeyRepository,
         access_tokens: AccessTokens,
         codec: ApiKeyCodec,

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from domain.access import KeyScope, UserRole
+from domain.identity.factors import Assurance, FactorKind
 
 
 class WorkspaceRole(Enum):
@@ -41,21 +42,21 @@ class User:
     role: UserRole
     created_at: datetime
     last_login_at: datetime | None = None
-
-    @property
-    def mfa_enabled(self) -> bool:
-        """False for everybody: no second factor can be registered, so nobody has one."""
-        return False
+    mfa_enabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user as authentication needs it. `workspaces` maps the slug of every workspace they belong to, to its id."""
+    """A user as authentication needs it. `workspaces` maps the slug of every workspace they belong to, to its id.
+
+    `factors` are the kinds of second factors that a sign-in by password must be completed with; none means none.
+    """
 
     user: User
     disabled: bool
     default_workspace_id: str
     workspaces: Mapping[str, str]
+    factors: frozenset[FactorKind] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,52 @@ class NewSession:
     created_at: datetime
     expires_at: datetime
     client: ClientInfo
+    assurance: Assurance
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session as its owner sees it. `current`: it is the one asking."""
+
+    id: str
+    user_id: str
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    user_agent: str | None
+    address: str | None
+    assurance: Assurance
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewPendingSignIn:
+    """A pending sign-in about to be stored; of its token only the SHA-256, in hexadecimal."""
+
+    id: str
+    user_id: str
+    token_digest: str
+    verified_hash: str
+    created_at: datetime
+    expires_at: datetime
+    client: ClientInfo
+
+
+@dataclass(frozen=True, slots=True)
+class PendingSignIn:
+    """A sign-in whose password was right and whose second factor is awaited."""
+
+    id: str
+    account: Account
+    verified_hash: str
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session and whose it is. `refresh_key` is sealed; `refresh_counter` counts the refreshes so far."""
+    """A session and whose it is. `refresh_key` is sealed; `refresh_counter` counts the refreshes so far.
+
+    `proved_at` is when its holder last proved who they are: by signing in, or by a factor since.
+    """
 
     id: str
     account: Account
@@ -114,6 +156,9 @@ class SessionRecord:
     last_seen_at: datetime
     expires_at: datetime
     ended_at: datetime | None
+    created_at: datetime
+    assurance: Assurance
+    proved_at: datetime
 
     def alive(self, now: datetime, idle: timedelta) -> bool:
         """Not ended, not expired, not idle for too long, and its user not disabled."""
@@ -137,37 +182,47 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class AuthResult:
-    """A successful sign-in or refresh. With `in_cookies` the answer carries no token."""
+    """A sign-in or refresh that succeeded, or one that waits for a second factor and has only `mfa_token` to show.
 
-    user: User
-    tokens: Tokens
+    With `in_cookies` the answer carries no token.
+    """
+
+    person: User
+    issued: Tokens | None
+    mfa_token: str | None = None
     in_cookies: bool = False
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens of a finished sign-in. Raises RuntimeError for one that waits."""
+        if self.issued is None:
+            raise RuntimeError("this sign-in waits for a second factor")
+        return self.issued
+
+    @property
+    def requires_mfa(self) -> bool:
+        return self.issued is None
+
+    @property
+    def user(self) -> User | None:
+        """Who signed in; nobody is told before the second factor."""
+        return None if self.issued is None else self.person
+
+    @property
+    def token(self) -> str | None:
+        return None if self.in_cookies or self.issued is None else self.issued.access
+
+    @property
+    def refresh_token(self) -> str | None:
+        return None if self.in_cookies or self.issued is None else self.issued.refresh
+
+    @property
+    def expires_in(self) -> int | None:
+        return None if self.issued is None else self.issued.expires_in
 
     def kept_in_cookies(self) -> AuthResult:
         """The same sign-in for a client that gets its tokens as cookies."""
         return replace(self, in_cookies=True)
-
-    @property
-    def token(self) -> str | None:
-        return None if self.in_cookies else self.tokens.access
-
-    @property
-    def refresh_token(self) -> str | None:
-        return None if self.in_cookies else self.tokens.refresh
-
-    @property
-    def expires_in(self) -> int:
-        return self.tokens.expires_in
-
-    @property
-    def requires_mfa(self) -> bool:
-        """False: nobody has a second factor (see `User.mfa_enabled`)."""
-        return False
-
-    @property
-    def mfa_token(self) -> None:
-        """None: see `requires_mfa`."""
-        return
 
 
 @dataclass(frozen=True, slots=True)

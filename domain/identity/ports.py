@@ -15,11 +15,15 @@ from domain.identity.entities import (
     Founding,
     FoundingOutcome,
     KeyRecord,
+    NewPendingSignIn,
     NewSession,
+    PendingSignIn,
+    Session,
     SessionRecord,
     SetupState,
     User,
 )
+from domain.identity.factors import Completion, FactorUse
 from domain.paging import Page, PageRequest
 
 
@@ -194,8 +198,18 @@ class IdentityRepository(Protocol):
     async def open_session(
         self, user_id: str, session: NewSession, verified_hash: str, better_hash: str | None
     ) -> bool:
-        """False when the user was disabled or their password changed since it was verified."""
+        """False when the user was disabled, got a second factor, or changed their password since it was verified."""
         ...
+
+    async def users_by_ids(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, User]:
+        """Members of the workspace, and authors of its rows."""
+        ...
+
+    async def workspace_slug(self, scope: Scope) -> str: ...
+
+
+class SessionRepository(Protocol):
+    """Rows of sessions."""
 
     async def session(self, session_id: str) -> SessionRecord | None: ...
 
@@ -213,11 +227,35 @@ class IdentityRepository(Protocol):
         """Those of them that are not over."""
         ...
 
-    async def users_by_ids(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, User]:
-        """Members of the workspace, and authors of its rows."""
+    async def end_sessions(self, user_id: str, reason: str, now: datetime, but: str | None) -> list[str]:
+        """Ends all sessions of a user but one; those that were not over already."""
         ...
 
-    async def workspace_slug(self, scope: Scope) -> str: ...
+    async def living(
+        self, user_ids: Sequence[str], now: datetime, idle: timedelta, current: str | None
+    ) -> dict[str, list[Session]]:
+        """Sessions that are not over, by user, newest first; a user without any has an empty list."""
+        ...
+
+
+class PendingRepository(Protocol):
+    """Rows of sign-ins that wait for a second factor."""
+
+    async def begin(self, pending: NewPendingSignIn) -> None:
+        """Stores one; the oldest of the user's beyond a few, and everybody's expired ones, go."""
+        ...
+
+    async def pending(self, token_digest: str, now: datetime) -> PendingSignIn | None:
+        """One that has not expired, of an account that is not disabled."""
+        ...
+
+    async def count_failure(self, pending_id: str, most: int) -> None:
+        """Counts a wrong proof, and removes the row at `most`."""
+        ...
+
+    async def complete(self, pending: PendingSignIn, use: FactorUse, session: NewSession) -> Completion:
+        """Removes the row, uses the factor up and opens the session: all of it or nothing."""
+        ...
 
 
 class KeyRepository(Protocol):

@@ -74,7 +74,8 @@ class MembershipRow(Model):
 class SessionRow(Model):
     """One login. `refresh_counter` moves by compare-and-set; `refresh_key` is the session's HMAC key, encrypted.
 
-    `aal` is 2 after two factors, `amr` names them (RFC 8176, spaces between), `proved_at` is when its holder last proved who they are.
+    `aal` is 2 after two factors, `amr` names them (RFC 8176, spaces between); `proved_at` is when its holder last
+    proved who they are.
     """
 
     id = fields.UUIDField(primary_key=True)

@@ -29,6 +29,7 @@ from server.rest.structs.auth import (
     ApiKeyCreated,
     ApiKeyList,
     LoginRequest,
+    MfaChallenge,
     RefreshRequest,
     SessionMode,
     SetupRequest,
@@ -46,7 +47,7 @@ class _KeysQuery(Struct):
 
 async def _setup(request: Request) -> Response:
     given = await json_body(request, SetupRequest)
-    result = await _identity(request).setup(
+    result = await _identity(request).founder.found(
         token=given.token, email=given.email, password=given.password, name=given.name, client=client_of(request)
     )
     return _signed_in(request, result, given.session, 201)
@@ -54,7 +55,9 @@ async def _setup(request: Request) -> Response:
 
 async def _login(request: Request) -> Response:
     given = await json_body(request, LoginRequest)
-    result = await _identity(request).login(email=given.email, password=given.password, client=client_of(request))
+    result = await _identity(request).sign_in.by_password(
+        email=given.email, password=given.password, client=client_of(request)
+    )
     return _signed_in(request, result, given.session)
 
 
@@ -62,13 +65,13 @@ async def _refresh(request: Request) -> Response:
     """A token from the body is answered with tokens, one from the cookie with cookies."""
     given = await optional_json_body(request, RefreshRequest)
     if given is not None and given.refresh_token is not None:
-        return _signed_in(request, await _identity(request).refresh(given.refresh_token), SessionMode.TOKEN)
+        return _signed_in(request, await _identity(request).sessions.refresh(given.refresh_token), SessionMode.TOKEN)
     cookies = _cookies(request)
     kept = read(request.scope).get(cookies.refresh_name)
     if kept is None:
         raise Unauthenticated("there is no refresh token: neither in the body nor in a cookie", field="refresh_token")
     try:
-        result = await _identity(request).refresh(kept)
+        result = await _identity(request).sessions.refresh(kept)
     except Unauthenticated as problem:
         response = error_response(problem, request_id_of(request.scope))
         cookies.clear(response)
@@ -77,7 +80,7 @@ async def _refresh(request: Request) -> Response:
 
 
 async def _logout(request: Request) -> Response:
-    await _identity(request).logout(scope_of(request))
+    await _identity(request).sessions.logout(scope_of(request))
     response = no_content()
     _cookies(request).clear(response)
     return response
@@ -154,14 +157,15 @@ def _key(key: domain.ApiKey) -> ApiKey:
 
 
 def _signed_in(request: Request, result: AuthResult, session: SessionMode, status: int = 200) -> Response:
+    if result.mfa_token is not None:
+        return answer(MfaChallenge(requires_mfa=True, mfa_token=result.mfa_token))
     in_cookies = session is SessionMode.COOKIE
-    tokens: dict[str, Any] = {"token": result.tokens.access, "refresh_token": result.tokens.refresh}
-    pair = TokenPair(
-        **({} if in_cookies else tokens), expires_in=result.tokens.expires_in, user=user_answer(result.user)
-    )
+    tokens = result.tokens
+    shown: dict[str, Any] = {} if in_cookies else {"token": tokens.access, "refresh_token": tokens.refresh}
+    pair = TokenPair(**shown, expires_in=tokens.expires_in, user=user_answer(result.person))
     response = answer(pair, status)
     if in_cookies:
-        _cookies(request).keep(response, result.tokens)
+        _cookies(request).keep(response, tokens)
     return response
 
 

@@ -15,6 +15,8 @@ from domain.identity.ports import OpenConnections
 from persistence.api_keys import PostgresApiKeys
 from persistence.database import Database
 from persistence.identity import PostgresIdentity
+from persistence.pending import PostgresPending
+from persistence.sessions import PostgresSessions
 from persistence.signing_keys import PostgresSigningKeys
 from server.security.apikeys import ApiKeys
 from server.security.passwords import Argon2Passwords
@@ -56,6 +58,8 @@ async def identity_opened(
     try:
         yield Identity(
             repository=PostgresIdentity(database),
+            session_rows=PostgresSessions(database),
+            pending=PostgresPending(database),
             keys=PostgresApiKeys(database),
             passwords=passwords,
             access_tokens=access_tokens,

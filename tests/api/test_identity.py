@@ -93,7 +93,7 @@ REVOKE = "mutation ($id: ID!) { apiKeyRevoke(input: {id: $id}) { id revokedAt } 
 
 
 async def test_setup_signs_in_once(empty: Graph) -> None:
-    token = await empty.instance.identity.ensure_setup()
+    token = await empty.instance.identity.founder.ensure()
     assert (await empty.ask("{ serverInfo { setupRequired } }"))["serverInfo"] == {"setupRequired": True}
     given = {"token": token, "email": EMAIL, "password": PASSWORD, "name": "Ada"}
     answer = (await empty.ask(SETUP, input=given))["authSetup"]

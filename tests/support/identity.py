@@ -67,16 +67,18 @@ class Instance:
 
     async def set_up(self, email: str = EMAIL, password: str = PASSWORD) -> AuthResult:
         """The first administrator, signed in."""
-        token = await self.identity.ensure_setup()
+        token = await self.identity.founder.ensure()
         assert token is not None
-        return await self.identity.setup(token=token, email=email, password=password, name="Ada")
+        return await self.identity.founder.found(token=token, email=email, password=password, name="Ada")
 
     async def scope(self, result: AuthResult) -> Scope:
         """As the caller of these tokens."""
         return await self.identity.authenticate(authorization=f"Bearer {result.tokens.access}")
 
     async def login(self) -> AuthResult:
-        return await self.identity.login(email=EMAIL, password=PASSWORD, client=ClientInfo("127.0.0.1", "test"))
+        return await self.identity.sign_in.by_password(
+            email=EMAIL, password=PASSWORD, client=ClientInfo("127.0.0.1", "test")
+        )
 
 
 @asynccontextmanager

@@ -143,7 +143,7 @@ async def running(dsn: str, *, settings: Settings | None = None) -> AsyncIterato
 
 
 async def _sign_in(product: Product) -> None:
-    token = await product.services.identity.ensure_setup()
+    token = await product.services.identity.founder.ensure()
     account = {"token": token, "email": "ada@example.com", "password": PASSWORD, "name": "Ada"}
     session = await product.http.post("/api/auth/setup", json=account)
     assert session.status_code == httpx.codes.CREATED, session.text

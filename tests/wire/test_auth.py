@@ -41,7 +41,7 @@ class Site:
         return f"http://127.0.0.1:{self.port}"
 
     async def setup(self, **other: Any) -> httpx.Response:
-        token = await self.instance.identity.ensure_setup()
+        token = await self.instance.identity.founder.ensure()
         return await self.http.post(
             "/api/auth/setup", json={"token": token, "email": EMAIL, "password": PASSWORD} | other
         )

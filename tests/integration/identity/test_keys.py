@@ -115,7 +115,7 @@ async def test_keys_manage_no_credentials(ready: Instance) -> None:
         keys.create(held, name="more", scopes=None),
         keys.revoke(held, key.api_key.id),
         keys.page(held, PageRequest()),
-        ready.identity.logout(held),
+        ready.identity.sessions.logout(held),
     ):
         with pytest.raises(Forbidden):
             await attempt
@@ -144,7 +144,7 @@ async def test_bad_input_makes_no_key(ready: Instance, given: dict[str, Any], fi
 async def test_keys_are_their_owners_and_an_administrators_to_see(ready: Instance) -> None:
     admin, key = await made(ready)
     user_id = await member(ready, "bo@example.org")
-    bo = await ready.scope(await ready.identity.login(email="bo@example.org", password=PASSWORD))
+    bo = await ready.scope(await ready.identity.sign_in.by_password(email="bo@example.org", password=PASSWORD))
     own = await ready.identity.keys.create(bo, name="own", scopes=["runs:read"])
     keys = ready.identity.keys
     both = [key.api_key.id, own.api_key.id]

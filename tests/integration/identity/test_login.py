@@ -16,7 +16,7 @@ from tests.support.identity import EMAIL, PASSWORD, CountingHasher, Instance, in
 async def test_login_opens_a_session_and_notes_it(ready: Instance) -> None:
     ready.clock.forward(minutes=1)
     result = await ready.login()
-    assert result.user.last_login_at == ready.clock.now()
+    assert result.person.last_login_at == ready.clock.now()
     scope = await ready.scope(result)
     assert scope.principal.scopes is None
     row = await ready.database.fetchrow("SELECT * FROM sessions ORDER BY created_at DESC LIMIT 1")
@@ -44,13 +44,13 @@ async def test_every_failed_login_costs_one_hash_and_says_the_same(ready: Instan
     for name, (email, password) in FAILURES.items():
         before = ready.hasher.computed
         with pytest.raises(Unauthenticated) as refused:
-            await ready.identity.login(email=email, password=password)
+            await ready.identity.sign_in.by_password(email=email, password=password)
         assert ready.hasher.computed == before + 1, name
         said.add((refused.value.message, refused.value.field))
     assert len(said) == 1
     before = ready.hasher.computed
     with pytest.raises(Unauthenticated, match="disabled"):
-        await ready.identity.login(email="disabled@example.org", password=PASSWORD)
+        await ready.identity.sign_in.by_password(email="disabled@example.org", password=PASSWORD)
     assert ready.hasher.computed == before + 1
 
 
@@ -58,8 +58,10 @@ async def test_login_takes_any_spelling_of_address_and_password(ready: Instance)
     user_id = await member(ready, "bo@example.org")
     stored = ready.hasher.hash("\u00fcber den sieben Wolken")
     await ready.database.execute("UPDATE users SET password_hash = $1 WHERE id = $2", stored, ids.to_uuid(user_id))
-    signed_in = await ready.identity.login(email="BO@example.ORG", password="u\u0308ber den sieben Wolken")
-    assert signed_in.user.id == user_id
+    signed_in = await ready.identity.sign_in.by_password(
+        email="BO@example.ORG", password="u\u0308ber den sieben Wolken"
+    )
+    assert signed_in.person.id == user_id
 
 
 async def test_an_outdated_hash_is_renewed_at_login(ready: Instance, tmp_path: Path) -> None:

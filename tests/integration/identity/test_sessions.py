@@ -23,7 +23,7 @@ async def refreshes(ready: Instance) -> int:
 async def works(ready: Instance, token: str) -> bool:
     """Whether a refresh token is taken, which uses it up."""
     try:
-        await ready.identity.refresh(token)
+        await ready.identity.sessions.refresh(token)
     except Unauthenticated:
         return False
     return True
@@ -36,8 +36,8 @@ def a_second_later(ready: Instance) -> None:
 
 async def test_refresh_trades_one_token_for_the_next(ready: Instance) -> None:
     first = await ready.login()
-    second = await ready.identity.refresh(first.tokens.refresh)
-    third = await ready.identity.refresh(second.tokens.refresh)
+    second = await ready.identity.sessions.refresh(first.tokens.refresh)
+    third = await ready.identity.sessions.refresh(second.tokens.refresh)
     assert len({first.tokens.refresh, second.tokens.refresh, third.tokens.refresh}) == 3
     assert await refreshes(ready) == 2
     assert (await ready.scope(first)) == (await ready.scope(third))
@@ -45,7 +45,7 @@ async def test_refresh_trades_one_token_for_the_next(ready: Instance) -> None:
 
 async def test_fifty_concurrent_refreshes_count_once_and_answer_the_same(ready: Instance) -> None:
     first = await ready.login()
-    results = await asyncio.gather(*(ready.identity.refresh(first.tokens.refresh) for _ in range(50)))
+    results = await asyncio.gather(*(ready.identity.sessions.refresh(first.tokens.refresh) for _ in range(50)))
     assert await refreshes(ready) == 1
     assert len({one.tokens.refresh for one in results}) == 1
     for one in results:
@@ -54,9 +54,9 @@ async def test_fifty_concurrent_refreshes_count_once_and_answer_the_same(ready: 
 
 async def test_the_token_before_answers_the_same_within_the_grace_and_ends_the_session_after(ready: Instance) -> None:
     first = await ready.login()
-    second = await ready.identity.refresh(first.tokens.refresh)
+    second = await ready.identity.sessions.refresh(first.tokens.refresh)
     ready.clock.forward(seconds=10)
-    assert (await ready.identity.refresh(first.tokens.refresh)).tokens.refresh == second.tokens.refresh
+    assert (await ready.identity.sessions.refresh(first.tokens.refresh)).tokens.refresh == second.tokens.refresh
     assert await refreshes(ready) == 1
     ready.clock.forward(milliseconds=1)
     assert not await works(ready, first.tokens.refresh)
@@ -71,8 +71,8 @@ async def test_the_token_before_answers_the_same_within_the_grace_and_ends_the_s
 
 async def test_an_older_token_ends_the_session_even_within_the_grace(ready: Instance) -> None:
     first = await ready.login()
-    second = await ready.identity.refresh(first.tokens.refresh)
-    third = await ready.identity.refresh(second.tokens.refresh)
+    second = await ready.identity.sessions.refresh(first.tokens.refresh)
+    third = await ready.identity.sessions.refresh(second.tokens.refresh)
     assert not await works(ready, first.tokens.refresh)
     assert not await works(ready, third.tokens.refresh)
 
@@ -83,13 +83,13 @@ async def test_a_forged_refresh_token_neither_works_nor_ends_anything(ready: Ins
     for forged in ("", "axr_", "axr_" + "A" * 75, token[:-2] + ("AA" if token[-2:] != "AA" else "BA"), token + "A",
                    token[:30] + other.tokens.refresh[30:], token.upper(), first.tokens.access, "ä" * 79):  # fmt: skip
         assert not await works(ready, forged)
-    renewed = await ready.identity.refresh(token)
+    renewed = await ready.identity.sessions.refresh(token)
     assert await ready.scope(renewed) == await ready.scope(first)
 
 
 async def test_refresh_fails_after_logout_disable_and_deletion(ready: Instance) -> None:
     out = await ready.login()
-    await ready.identity.logout(await ready.scope(out))
+    await ready.identity.sessions.logout(await ready.scope(out))
     assert not await works(ready, out.tokens.refresh)
     disabled, deleted = await ready.login(), await ready.login()
     await ready.database.execute("UPDATE users SET disabled_at = now()")
@@ -102,9 +102,9 @@ async def test_a_session_ends_at_its_absolute_end_however_often_it_is_refreshed(
     result = await ready.login()
     for _ in range(7 * 24 - 1):
         ready.clock.forward(hours=1)
-        result = await ready.identity.refresh(result.tokens.refresh)
+        result = await ready.identity.sessions.refresh(result.tokens.refresh)
     ready.clock.forward(minutes=55)
-    result = await ready.identity.refresh(result.tokens.refresh)
+    result = await ready.identity.sessions.refresh(result.tokens.refresh)
     assert result.tokens.expires_in == result.tokens.session_expires_in == 300
     ready.clock.forward(minutes=5)
     assert not await works(ready, result.tokens.refresh)
@@ -115,7 +115,7 @@ async def test_a_session_ends_at_its_absolute_end_however_often_it_is_refreshed(
 async def test_a_session_that_is_not_used_ends(ready: Instance) -> None:
     result = await ready.login()
     ready.clock.forward(hours=11, minutes=59)
-    result = await ready.identity.refresh(result.tokens.refresh)
+    result = await ready.identity.sessions.refresh(result.tokens.refresh)
     ready.clock.forward(hours=12)
     assert not await works(ready, result.tokens.refresh)
 
@@ -139,7 +139,7 @@ async def test_logout_acts_at_once_here_and_within_a_second_elsewhere(ready: Ins
     scope = await ready.scope(result)
     async with instance(ready.database, ready.data_dir, clock=ready.clock) as elsewhere:
         await elsewhere.scope(result)
-        await ready.identity.logout(scope)
+        await ready.identity.sessions.logout(scope)
         with pytest.raises(Unauthenticated):
             await ready.scope(result)
         assert await ready.identity.ended([scope.principal]) == [scope.principal]
@@ -147,7 +147,7 @@ async def test_logout_acts_at_once_here_and_within_a_second_elsewhere(ready: Ins
         with pytest.raises(Unauthenticated):
             await elsewhere.scope(result)
     assert ready.closings.sessions == [scope.principal.session_id]
-    await ready.identity.logout(scope)  # again is no error
+    await ready.identity.sessions.logout(scope)  # again is no error
 
 
 async def test_a_disabled_user_is_out_within_a_second(ready: Instance) -> None:
@@ -183,7 +183,7 @@ async def test_the_cookie_takes_an_access_token_and_nothing_else(ready: Instance
 
 async def test_the_workspace_is_the_one_asked_for_or_the_default(ready: Instance) -> None:
     await member(ready, "bo@example.org", "other")
-    bo = await ready.identity.login(email="bo@example.org", password=PASSWORD)
+    bo = await ready.identity.sign_in.by_password(email="bo@example.org", password=PASSWORD)
     scope = await ready.scope(bo)
     assert await ready.identity.workspace_slug(scope) == "other"
     authorization = f"Bearer {bo.tokens.access}"
@@ -191,7 +191,7 @@ async def test_the_workspace_is_the_one_asked_for_or_the_default(ready: Instance
     for foreign in ("default", "nowhere", "", "OTHER", "\x00", "x" * 10_000):
         with pytest.raises(NotFound):
             await ready.identity.authenticate(authorization=authorization, workspace=foreign)
-    await ready.database.execute("DELETE FROM memberships WHERE user_id = $1", ids.to_uuid(bo.user.id))
+    await ready.database.execute("DELETE FROM memberships WHERE user_id = $1", ids.to_uuid(bo.person.id))
     ready.identity._authentication._sessions._entries.clear()
     with pytest.raises(NotFound, match="not a member"):
         await ready.identity.authenticate(authorization=authorization)

@@ -41,7 +41,7 @@ async def test_no_secret_is_readable_in_the_database(ready: Instance) -> None:
         text = repr([dict(row) for row in rows])
         assert not any(secret in text for secret in secrets), table["tablename"]
     sealed = await ready.database.fetchval("SELECT private_encrypted FROM signing_keys")
-    access = ready.identity._access_tokens
+    access = ready.identity.sessions._access_tokens
     assert all(private.private_bytes_raw() not in sealed for private in access._private.values())  # type: ignore[attr-defined]
 
 
@@ -49,9 +49,9 @@ async def test_every_refusal_is_a_domain_error_whatever_is_presented(ready: Inst
     strange = ["", "\x00", "\ud800", "ä", "'; DROP TABLE users; --", "a" * 5_000, "\u202e", "%s", "{}", "null"]
     for text in strange:
         for attempt in (
-            ready.identity.login(email=text, password=text),
-            ready.identity.refresh(text),
-            ready.identity.setup(token=text, email=text, password=text),
+            ready.identity.sign_in.by_password(email=text, password=text),
+            ready.identity.sessions.refresh(text),
+            ready.identity.founder.found(token=text, email=text, password=text),
             ready.identity.authenticate(authorization=text, workspace=text),
             ready.identity.authenticate(session=text, workspace=text),
         ):

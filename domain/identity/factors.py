@@ -1,0 +1,92 @@
+"""What proves who somebody is, and how much a proof is worth.
+
+Assurance levels are those of NIST SP 800-63B: 1 after one factor, 2 after two. Methods are named as in RFC 8176.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, TypeAlias
+
+
+class FactorKind(Enum):
+    """Kinds of second factors."""
+
+    TOTP = "totp"
+    WEBAUTHN = "webauthn"
+    RECOVERY = "recovery"
+
+
+@dataclass(frozen=True, slots=True)
+class Assurance:
+    """What a session was opened with: the level, 1 or 2, and the methods."""
+
+    level: int
+    methods: tuple[str, ...]
+
+    def with_method(self, method: str) -> Assurance:
+        """After one more factor."""
+        return Assurance(2, (*(one for one in self.methods if one != method), method))
+
+
+PASSWORD_ALONE: Final = Assurance(1, ("pwd",))
+
+
+@dataclass(frozen=True, slots=True)
+class TotpUse:
+    """A right time-based code. No step up to this one is taken again."""
+
+    step: int
+    method: str = "otp"
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryUse:
+    """A right recovery code, which is gone after this."""
+
+    code_id: str
+    method: str = "rec"
+
+
+@dataclass(frozen=True, slots=True)
+class PasskeyUse:
+    """A right assertion. Taken only while the counter still is `seen_count`."""
+
+    passkey_id: str
+    seen_count: int
+    new_count: int
+    backed_up: bool
+    method: str = "hwk"
+
+
+FactorUse: TypeAlias = TotpUse | RecoveryUse | PasskeyUse
+
+
+@dataclass(frozen=True, slots=True)
+class TotpFactor:
+    """The authenticator app of a user; `secret_sealed` opens only for that user."""
+
+    user_id: str
+    secret_sealed: bytes
+    enabled: bool
+    last_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryCode:
+    """One unused recovery code: its public first group, and the hash of the rest."""
+
+    id: str
+    place: str
+    code_hash: str
+
+
+class Completion(Enum):
+    """How the second step of a sign-in ended in the database."""
+
+    OPENED = "opened"
+    GONE = "gone"
+    """The pending sign-in expired or was completed, or the account changed meanwhile."""
+    REPLAYED = "replayed"
+    """The proof was used before."""
