@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.points import walk
 from benchmarks.servers import Databases, folder
 from domain import ids
-from domain.access import Principal, Scope, UserRole
+from domain.access import Access, Principal, Scope, UserRole, WorkspaceRole
 from domain.clock import SystemClock
 from domain.metrics import Metrics, SeriesAxis, SeriesRequest
 from domain.metrics.batch import NO_TIMESTAMP, Draft, DraftColumn
@@ -102,7 +102,9 @@ async def _scope(database: Database) -> Scope:
         now,
         ids.to_uuid(workspace),
     )
-    return Scope(workspace, Principal(user, "bench@example.org", UserRole.ADMIN, None, None, None))
+    return Scope(
+        workspace, Principal(user, "bench@example.org", UserRole.ADMIN, None, None, None), Access(WorkspaceRole.OWNER)
+    )
 
 
 async def _write(

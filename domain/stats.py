@@ -205,4 +205,4 @@ class Stats:
 def _require(scope: Scope) -> None:
     if scope.principal.role is not UserRole.ADMIN:
         raise Forbidden("the figures of the instance are for its administrators")
-    scope.require(KeyScope.STATS_READ)
+    scope.carry(KeyScope.STATS_READ)

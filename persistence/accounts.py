@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
 
 from domain import ids
-from domain.access import UserRole
-from domain.identity import Account, User
+from domain.access import Access, Action, Effect, ResourceKind, Rule, UserRole, WorkspaceRole
+from domain.identity import Account, Membership, User
 from domain.identity.factors import FactorKind
 
 FACTORS: Final = """ARRAY(
@@ -21,19 +22,49 @@ FACTORS: Final = """ARRAY(
 USER: Final = f"""u.id AS user_id, u.email, u.name AS user_name, u.role, u.created_at AS user_created_at,
     u.last_login_at, {FACTORS} AS factors"""
 ACCOUNT: Final = f"""{USER}, u.disabled_at, u.default_workspace_id,
-    (SELECT json_object_agg(w.slug, w.id ORDER BY w.created_at, w.id)
-       FROM memberships m JOIN workspaces w ON w.id = m.workspace_id WHERE m.user_id = u.id) AS workspaces"""  # noqa: S608  # constants only
+    (SELECT json_agg(json_build_array(r.slug, r.id, r.role) ORDER BY r.created_at, r.id) FROM (
+        SELECT w.id, w.slug, w.created_at, m.role FROM memberships m JOIN workspaces w ON w.id = m.workspace_id
+         WHERE m.user_id = u.id AND w.deleted_at IS NULL AND u.role <> 'admin'
+         UNION ALL
+        SELECT w.id, w.slug, w.created_at, 'owner' FROM workspaces w WHERE w.deleted_at IS NULL AND u.role = 'admin'
+    ) r) AS rooms,
+    (SELECT json_agg(json_build_array(g.workspace_id, g.kind, g.resource_id, g.actions, g.effect))
+       FROM grants g WHERE g.user_id = u.id AND u.role <> 'admin') AS rules"""  # noqa: S608  # constants only
+PREFIX: Final[Mapping[ResourceKind, ids.Kind]] = {
+    ResourceKind.RUNS: "run",
+    ResourceKind.MODELS: "mdl",
+    ResourceKind.ENDPOINTS: "end",
+    ResourceKind.NOTEBOOKS: "nbk",
+}
 
 
 def read_account(row: Record) -> Account:
     """From the columns of `ACCOUNT`."""
-    workspaces: dict[str, str] = json.loads(row["workspaces"] or "{}")
+    rules: dict[str, list[Rule]] = {}
+    for workspace, *rule in json.loads(row["rules"] or "[]"):
+        rules.setdefault(workspace, []).append(_read_rule(*rule))
     return Account(
         user=read_user(row),
         disabled=row["disabled_at"] is not None,
         default_workspace_id=ids.from_uuid("wsp", row["default_workspace_id"]),
-        workspaces={slug: ids.from_uuid("wsp", UUID(text)) for slug, text in workspaces.items()},
+        memberships={
+            slug: Membership(
+                ids.from_uuid("wsp", UUID(workspace)),
+                Access(WorkspaceRole(role), tuple(rules.get(workspace, ()))),
+            )
+            for slug, workspace, role in json.loads(row["rooms"] or "[]")
+        },
         factors=frozenset(FactorKind(kind) for kind in row["factors"]),
+    )
+
+
+def _read_rule(kind: str, resource: str | None, actions: list[str], effect: str) -> Rule:
+    about = ResourceKind(kind)
+    return Rule(
+        kind=about,
+        actions=frozenset(Action(action) for action in actions),
+        effect=Effect(effect),
+        resource_id=None if resource is None else ids.from_uuid(PREFIX[about], UUID(resource)),
     )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from domain import ids
-from domain.access import Scope
+from domain.access import Scope, WorkspaceRole
 from domain.errors import NotFound
 from domain.identity import (
     Account,
@@ -20,7 +20,6 @@ from domain.identity import (
     NewSession,
     SetupState,
     User,
-    WorkspaceRole,
 )
 from persistence.accounts import ACCOUNT, FACTORS, USER, read_account, read_user
 from persistence.database import Connection, Database

@@ -15,6 +15,7 @@ from domain.identity.entities import (
     Founding,
     FoundingOutcome,
     KeyRecord,
+    Membership,
     NewPendingSignIn,
     NewSession,
     PendingSignIn,
@@ -25,7 +26,6 @@ from domain.identity.entities import (
     Tokens,
     User,
     Workspace,
-    WorkspaceRole,
 )
 from domain.identity.keys import KeyExpiry
 from domain.identity.service import Identity
@@ -41,6 +41,7 @@ __all__ = [
     "Identity",
     "KeyExpiry",
     "KeyRecord",
+    "Membership",
     "NewPendingSignIn",
     "NewSession",
     "PendingSignIn",
@@ -51,5 +52,4 @@ __all__ = [
     "Tokens",
     "User",
     "Workspace",
-    "WorkspaceRole",
 ]

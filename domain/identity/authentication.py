@@ -16,7 +16,7 @@ from typing import Final
 
 from domain.access import Principal, Scope
 from domain.errors import NotFound, Unauthenticated
-from domain.identity.entities import Account, ApiKey, KeyRecord, SessionPolicy, SessionRecord
+from domain.identity.entities import Account, ApiKey, KeyRecord, Membership, SessionPolicy, SessionRecord
 from domain.identity.live import LiveCache
 from domain.identity.ports import AccessTokens, ApiKeyCodec, KeyRepository, SessionRepository
 
@@ -105,7 +105,8 @@ class Authentication:
             raise Unauthenticated(_EXPIRED)
         account = record.account
         principal = Principal(account.user.id, account.user.email, account.user.role, session_id=record.id)
-        return Scope(_workspace_of(account, workspace), principal)
+        room = _room_of(account, workspace)
+        return Scope(room.workspace_id, principal, room.access)
 
     async def _by_api_key(self, text: str, workspace: str | None) -> Scope:
         presented = self._codec.parse(text)
@@ -118,7 +119,8 @@ class Authentication:
         now = self._now()
         if not key.usable(now) or account.disabled:
             raise Unauthenticated(_WRONG_KEY)
-        if account.workspaces.get(key.workspace) != key.workspace_id:
+        room = account.memberships.get(key.workspace)
+        if room is None or room.workspace_id != key.workspace_id:
             raise Unauthenticated("the owner of this API key is no longer a member of its workspace")
         if workspace is not None and workspace != key.workspace:
             raise NotFound("there is no such workspace for this API key", field="workspace")
@@ -126,7 +128,7 @@ class Authentication:
         principal = Principal(
             account.user.id, account.user.email, account.user.role, api_key_id=key.id, scopes=key.key_scopes
         )
-        return Scope(key.workspace_id, principal)
+        return Scope(room.workspace_id, principal, room.access)
 
     async def _load_session(self, session_id: str) -> SessionRecord | None:
         record = await self._repository.session(session_id)
@@ -155,14 +157,15 @@ def _basic_password(credential: str) -> str:
     return decoded.partition(":")[2]
 
 
-def _workspace_of(account: Account, slug: str | None) -> str:
+def _room_of(account: Account, slug: str | None) -> Membership:
     if slug is not None:
-        found = account.workspaces.get(slug)
+        found = account.memberships.get(slug)
         if found is None:
             raise NotFound("there is no such workspace", field="workspace")
         return found
-    if account.default_workspace_id in account.workspaces.values():
-        return account.default_workspace_id
-    for workspace_id in account.workspaces.values():
-        return workspace_id
-    raise NotFound("you are not a member of any workspace", field="workspace")
+    rooms = account.memberships.values()
+    usual = (room for room in rooms if room.workspace_id == account.default_workspace_id)
+    room = next(usual, None) or next(iter(rooms), None)
+    if room is None:
+        raise NotFound("you are not a member of any workspace", field="workspace")
+    return room

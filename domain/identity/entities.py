@@ -11,16 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
-from domain.access import KeyScope, UserRole
+from domain.access import Access, KeyScope, UserRole
 from domain.identity.factors import Assurance, FactorKind
-
-
-class WorkspaceRole(Enum):
-    """What a member may do in a workspace."""
-
-    OWNER = "owner"
-    EDITOR = "editor"
-    VIEWER = "viewer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +38,16 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Membership:
+    """A workspace somebody may enter, and what they may do there."""
+
+    workspace_id: str
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
-    """A user as authentication needs it. `workspaces` maps the slug of every workspace they belong to, to its id.
+    """A user as authentication needs it. `memberships` holds the workspaces they may enter by slug, oldest first.
 
     `factors` are the kinds of second factors that a sign-in by password must be completed with; none means none.
     """
@@ -55,7 +55,7 @@ class Account:
     user: User
     disabled: bool
     default_workspace_id: str
-    workspaces: Mapping[str, str]
+    memberships: Mapping[str, Membership]
     factors: frozenset[FactorKind] = frozenset()
 
 

@@ -17,6 +17,7 @@ from persistence.experiments import PostgresExperiments
 from persistence.metrics import PostgresMetrics
 from persistence.metrics.writer import QueueBounds
 from persistence.runs import PostgresRuns
+from tests.support.access import EDITOR
 
 START = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 STALLED_AFTER = timedelta(minutes=5)
@@ -177,6 +178,7 @@ class Tracking:
         return Scope(
             ids.from_uuid("wsp", workspace),
             Principal(ids.from_uuid("usr", user), email, UserRole.USER, "ses_" + "0" * 32),
+            EDITOR,
         )
 
     async def metric(self, run_id: str, key: str, value: float) -> None:
@@ -207,4 +209,4 @@ def with_key(scope: Scope, *allowed: KeyScope) -> Scope:
     """The same caller through an API key that carries only these scopes."""
     held = scope.principal
     principal = Principal(held.user_id, held.email, held.role, None, ids.new("key"), frozenset(allowed))
-    return Scope(scope.workspace_id, principal)
+    return Scope(scope.workspace_id, principal, scope.access)

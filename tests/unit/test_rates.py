@@ -12,6 +12,7 @@ from domain.errors import NotFound, RateLimited, Unauthenticated, Unavailable
 from server.edge.identity import Credentials
 from server.edge.rates import Rates, rate_headers
 from server.settings import RatesSettings
+from tests.support.access import EDITOR
 
 USER = Principal("usr_" + "a" * 32, "alice@example.org", UserRole.USER, session_id="ses_1")
 SCRIPT = Principal(USER.user_id, USER.email, UserRole.USER, api_key_id="key_" + "b" * 32)
@@ -43,7 +44,7 @@ class Known:
             raise Unauthenticated("the access token is not valid")
         if workspace is not None:
             raise NotFound("there is no such workspace")
-        return access.Scope("wsp_" + "0" * 32, USER)
+        return access.Scope("wsp_" + "0" * 32, USER, EDITOR)
 
 
 def request(method: str = "GET", path: str = "/", address: str = "203.0.113.9", kind: str = "http") -> dict[str, Any]:

@@ -17,6 +17,7 @@ from server.edge.identity import Credentials, caller_of
 from server.edge.rates import Rates
 from server.edge.scrapers import MOST, TRUSTED_SECONDS, Scrapers
 from server.settings import RatesSettings
+from tests.support.access import EDITOR
 
 ADMIN = Principal("usr_" + "a" * 32, "ada@example.com", UserRole.ADMIN, api_key_id="key_" + "b" * 32)
 WORKSPACE = "wsp_" + "0" * 32
@@ -33,7 +34,7 @@ class Time:
 
 
 async def right(principal: Principal = ADMIN) -> Scope:
-    return Scope(WORKSPACE, principal)
+    return Scope(WORKSPACE, principal, EDITOR)
 
 
 async def fails(problem: DomainError) -> Scope:

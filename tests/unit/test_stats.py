@@ -14,9 +14,12 @@ from domain.errors import DeadlineExceeded, DomainError, Unavailable
 from domain.figures import ProcessFigures
 from domain.stats import REST, SHARED_SECONDS, InstanceCounts, SealingState, ServerStats, Stats
 from server.exposition import exposed
+from tests.support.access import OWNER
 from tests.unit.test_worker_messages import FIGURES
 
-ADMIN = Scope("wsp_" + "0" * 32, Principal("usr_" + "a" * 32, "ada@example.com", UserRole.ADMIN, session_id="ses_1"))
+ADMIN = Scope(
+    "wsp_" + "0" * 32, Principal("usr_" + "a" * 32, "ada@example.com", UserRole.ADMIN, session_id="ses_1"), OWNER
+)
 
 
 class World:

@@ -20,13 +20,14 @@ from server.graphql.extensions import OnePassExecutor, extensions
 from server.graphql.subscriptions import Subscription, Subscriptions
 from server.graphql.view import encode
 from server.settings import LimitsSettings, RatesSettings
+from tests.support.access import EDITOR
 
 TICKS = "subscription ($since: Int! = 0, $to: Int! = 3) { ticks(since: $since, to: $to) { number who } }"
 LIMITS, RATES = LimitsSettings(), Rates(RatesSettings())
 
 
 def scope(session: str) -> Scope:
-    return Scope("wsp_1", Principal("usr_1", "ann@example.com", UserRole.USER, session_id=session))
+    return Scope("wsp_1", Principal("usr_1", "ann@example.com", UserRole.USER, session_id=session), EDITOR)
 
 
 @dataclass

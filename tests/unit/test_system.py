@@ -17,6 +17,7 @@ from domain.errors import BadUserInput, Forbidden
 from domain.system import HostReading, System, between
 from server import host
 from server.host import LocalHost, NvidiaGpus
+from tests.support.access import EDITOR
 from tests.support.tracking import SetClock
 
 GIB = 2**30
@@ -40,7 +41,7 @@ READING = HostReading(
 def scope(*scopes: KeyScope, session: bool = False) -> Scope:
     principal = Principal("usr_" + "a" * 32, "ada@example.com", UserRole.USER)
     principal = replace(principal, session_id="ses_1") if session else replace(principal, scopes=frozenset(scopes))
-    return Scope("wsp_" + "0" * 32, principal)
+    return Scope("wsp_" + "0" * 32, principal, EDITOR)
 
 
 SESSION = scope(session=True)

@@ -32,10 +32,13 @@ from server.rest.handler import starlette_routes
 from server.rest.route import Route as RestRoute
 from server.settings import LimitsSettings, RatesSettings, ServerSettings, Settings
 from server.web_server import web_server
+from tests.support.access import EDITOR
 
 T = TypeVar("T")
 
-ALICE = Scope("wsp_" + "0" * 32, Principal("usr_" + "a" * 32, "alice@example.org", UserRole.USER, session_id="ses_1"))
+ALICE = Scope(
+    "wsp_" + "0" * 32, Principal("usr_" + "a" * 32, "alice@example.org", UserRole.USER, session_id="ses_1"), EDITOR
+)
 
 
 class Tokens:

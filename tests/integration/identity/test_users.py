@@ -8,6 +8,7 @@ from domain import ids
 from domain.access import Principal, Scope, UserRole
 from domain.errors import BadUserInput, DomainError, NotFound
 from domain.identity import AuthResult
+from tests.support.access import EDITOR
 from tests.support.identity import EMAIL, PASSWORD, Instance, member
 from tests.support.tracking import SetClock, Tracking
 
@@ -18,7 +19,7 @@ async def test_a_workspace_knows_its_members_and_the_authors_of_its_rows(ready: 
     stranger = await member(ready, "eve@example.org", "other")
     author = await member(ready, "former@example.org")
     tracking = Tracking(ready.database)
-    scope = Scope(admin.workspace_id, Principal(author, "former@example.org", UserRole.USER, ids.new("ses")))
+    scope = Scope(admin.workspace_id, Principal(author, "former@example.org", UserRole.USER, ids.new("ses")), EDITOR)
     await tracking.experiments.create(scope, name="kept")
     await ready.database.execute("DELETE FROM memberships WHERE user_id = $1", ids.to_uuid(author))
     everybody = [admin.principal.user_id, colleague, stranger, author, ids.new("usr")]
