@@ -23,7 +23,7 @@ from domain.identity import (
 )
 from persistence.accounts import ACCOUNT, FACTORS, USER, read_account, read_user
 from persistence.database import Connection, Database
-from persistence.sessions import insert_session
+from persistence.sessions import insert_session, lock_user
 
 _VISIBLE_USERS: Final = f"""
     SELECT {USER} FROM users u
@@ -91,6 +91,7 @@ class PostgresIdentity:
     ) -> bool:
         user = ids.to_uuid(user_id)
         async with self._database.transaction() as tx:
+            await lock_user(tx, user)
             welcome = await tx.execute(
                 _WELCOME,
                 user,

@@ -10,13 +10,13 @@ from domain.identity import NewPendingSignIn, NewSession, PendingSignIn
 from domain.identity.factors import Completion, FactorUse, PasskeyUse, RecoveryUse, TotpUse
 from persistence.accounts import ACCOUNT, read_account
 from persistence.database import Connection, Database
-from persistence.sessions import insert_session
+from persistence.sessions import insert_session, lock_user
 
 MOST_PENDING: Final = 20
 
 _FIND: Final = f"""
     SELECT q.id, q.verified_hash, {ACCOUNT} FROM pending_sign_ins q JOIN users u ON u.id = q.user_id
-     WHERE q.token_digest = $1 AND q.expires_at > $2 AND u.disabled_at IS NULL"""  # noqa: S608  # constants only
+     WHERE q.token_digest = $1 AND q.expires_at > $2 AND q.failures < $3 AND u.disabled_at IS NULL"""  # noqa: S608  # constants only
 
 _TIDY: Final = """
     DELETE FROM pending_sign_ins WHERE expires_at < $2 OR id IN (
@@ -50,25 +50,31 @@ class PostgresPending:
                 pending.client.user_agent,
             )
 
-    async def pending(self, token_digest: str, now: datetime) -> PendingSignIn | None:
-        row = await self._database.fetchrow(_FIND, token_digest, now)
+    async def pending(self, token_digest: str, now: datetime, most: int) -> PendingSignIn | None:
+        row = await self._database.fetchrow(_FIND, token_digest, now, most)
         if row is None:
             return None
         return PendingSignIn(ids.from_uuid("pen", row["id"]), read_account(row), row["verified_hash"])
 
-    async def count_failure(self, pending_id: str, most: int) -> None:
-        pending = ids.to_uuid(pending_id)
-        async with self._database.transaction() as tx:
-            failures = await tx.fetchval(
-                "UPDATE pending_sign_ins SET failures = failures + 1 WHERE id = $1 RETURNING failures", pending
-            )
-            if failures is not None and failures >= most:
-                await tx.execute("DELETE FROM pending_sign_ins WHERE id = $1", pending)
+    async def count_try(self, pending_id: str, most: int) -> bool:
+        counted = await self._database.execute(
+            "UPDATE pending_sign_ins SET failures = failures + 1 WHERE id = $1 AND failures < $2",
+            ids.to_uuid(pending_id),
+            most,
+        )
+        return counted == 1
+
+    async def forget_try(self, pending_id: str) -> None:
+        await self._database.execute(
+            "UPDATE pending_sign_ins SET failures = failures - 1 WHERE id = $1 AND failures > 0",
+            ids.to_uuid(pending_id),
+        )
 
     async def complete(self, pending: PendingSignIn, use: FactorUse, session: NewSession) -> Completion:
         user = ids.to_uuid(pending.account.user.id)
         try:
             async with self._database.transaction() as tx:
+                await lock_user(tx, user)
                 removed = await tx.execute(
                     "DELETE FROM pending_sign_ins WHERE id = $1 AND expires_at > $2",
                     ids.to_uuid(pending.id),

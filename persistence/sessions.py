@@ -91,7 +91,10 @@ class PostgresSessions:
         return {ids.from_uuid("ses", row["id"]) for row in rows}
 
     async def end_sessions(self, user_id: str, reason: str, now: datetime, but: str | None) -> list[str]:
-        return await end_sessions(self._database, ids.to_uuid(user_id), reason, now, but)
+        user = ids.to_uuid(user_id)
+        async with self._database.transaction() as tx:
+            await lock_user(tx, user)
+            return await end_sessions(tx, user, reason, now, but)
 
     async def living(
         self, user_ids: Sequence[str], now: datetime, idle: timedelta, current: str | None
@@ -104,6 +107,11 @@ class PostgresSessions:
             session = _read_session(row, current)
             found[session.user_id].append(session)
         return found
+
+
+async def lock_user(tx: Connection, user: UUID) -> None:
+    """Waits for the lock on a user's row. What is read after it is what the last holder of the lock left."""
+    await tx.execute("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE", user)
 
 
 async def insert_session(tx: Connection, user: UUID, session: NewSession) -> None:
@@ -127,24 +135,8 @@ async def insert_session(tx: Connection, user: UUID, session: NewSession) -> Non
     )
 
 
-async def raise_assurance(tx: Connection, session_id: str, method: str, now: datetime) -> bool:
-    """Brings a session to level 2 by one more method, in the transaction that adds the factor. False when it is over.
-
-    It counts as proved when it was proved: whoever adds a factor proves nothing about themselves by it.
-    """
-    raised = await tx.execute(
-        "UPDATE sessions SET aal = 2,"
-        " amr = CASE WHEN $2 = ANY(string_to_array(amr, ' ')) THEN amr ELSE amr || ' ' || $2 END"
-        " WHERE id = $1 AND ended_at IS NULL AND expires_at > $3",
-        ids.to_uuid(session_id),
-        method,
-        now,
-    )
-    return raised == 1
-
-
 async def end_sessions(connection: Connection, user: UUID, reason: str, now: datetime, but: str | None) -> list[str]:
-    """Ends all sessions of a user but one, in the transaction of `connection`; those that were not over already."""
+    """Ends all sessions of a user but one; those that were not over already. To be called with the user's lock held."""
     rows = await connection.fetch(
         "UPDATE sessions SET ended_at = $2, end_reason = $3"
         " WHERE user_id = $1 AND ended_at IS NULL AND id IS DISTINCT FROM $4 RETURNING id",

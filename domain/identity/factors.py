@@ -5,7 +5,9 @@ Assurance levels are those of NIST SP 800-63B: 1 after one factor, 2 after two. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -65,12 +67,24 @@ FactorUse: TypeAlias = TotpUse | RecoveryUse | PasskeyUse
 
 @dataclass(frozen=True, slots=True)
 class TotpFactor:
-    """The authenticator app of a user; `secret_sealed` opens only for that user."""
+    """The authenticator app of a user; `secret_sealed` opens only for that user.
+
+    `verified_at` is when a code was last right before the app was enabled.
+    """
 
     user_id: str
     secret_sealed: bytes
     enabled: bool
-    last_step: int
+    verified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TotpSetup:
+    """What an authenticator app needs, shown this once: the secret in base32, an otpauth address, a PNG data URI."""
+
+    secret: str
+    url: str
+    qr_code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +94,39 @@ class RecoveryCode:
     id: str
     place: str
     code_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryCodes:
+    """Fresh recovery codes, shown this once."""
+
+    recovery_codes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A second factor or passkey as its owner sees it. `remaining` counts the recovery codes that are left."""
+
+    id: str
+    user_id: str
+    kind: FactorKind
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None = None
+    remaining: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialChange:
+    """Who is about to change what they sign in with, from which session, and when.
+
+    `verified_hash` is the password hash that was checked, if one was: with another one nothing is changed.
+    """
+
+    user_id: str
+    session_id: str
+    at: datetime
+    verified_hash: str | None = None
 
 
 class Completion(Enum):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from domain.access import Scope
 from domain.identity.entities import (
@@ -23,8 +23,20 @@ from domain.identity.entities import (
     SetupState,
     User,
 )
-from domain.identity.factors import Completion, FactorUse
+from domain.identity.factors import (
+    Completion,
+    Credential,
+    CredentialChange,
+    FactorUse,
+    RecoveryCode,
+    TotpFactor,
+    TotpSetup,
+    TotpUse,
+)
 from domain.paging import Page, PageRequest
+
+if TYPE_CHECKING:
+    from domain.identity.guesses import GuessRule
 
 
 class Verdict(Enum):
@@ -245,16 +257,111 @@ class PendingRepository(Protocol):
         """Stores one; the oldest of the user's beyond a few, and everybody's expired ones, go."""
         ...
 
-    async def pending(self, token_digest: str, now: datetime) -> PendingSignIn | None:
-        """One that has not expired, of an account that is not disabled."""
+    async def pending(self, token_digest: str, now: datetime, most: int) -> PendingSignIn | None:
+        """One that has not expired and was tried fewer than `most` times, of an account that is not disabled."""
         ...
 
-    async def count_failure(self, pending_id: str, most: int) -> None:
-        """Counts a wrong proof, and removes the row at `most`."""
+    async def count_try(self, pending_id: str, most: int) -> bool:
+        """Counts a try at the second factor; False, and nothing counted, when there were `most`."""
+        ...
+
+    async def forget_try(self, pending_id: str) -> None:
+        """Takes one back that was not made."""
         ...
 
     async def complete(self, pending: PendingSignIn, use: FactorUse, session: NewSession) -> Completion:
         """Removes the row, uses the factor up and opens the session: all of it or nothing."""
+        ...
+
+
+class AttemptRepository(Protocol):
+    """Rows that count tries at an account."""
+
+    async def count(self, key: str, rule: GuessRule, now: datetime) -> datetime | None:
+        """Counts a try; or counts nothing and answers until when none may be made."""
+        ...
+
+    async def take_back(self, key: str, rule: GuessRule) -> None:
+        """One try less, and no wait when that leaves fewer than the free ones."""
+        ...
+
+    async def forget(self, key: str) -> None:
+        """All tries."""
+        ...
+
+
+class TotpCodes(Protocol):
+    """Time-based codes (RFC 6238: SHA-1, six digits, 30 seconds) and their secrets, sealed for one user."""
+
+    def new_secret(self) -> str:
+        """160 random bits in base32."""
+        ...
+
+    def seal(self, user_id: str, secret: str) -> bytes: ...
+
+    async def shown(self, secret: str, address: str) -> TotpSetup:
+        """What an authenticator app needs for the account of this address."""
+        ...
+
+    def step(self, factor: TotpFactor, code: str, now: datetime) -> int | None:
+        """The time step whose code this is: the present one, the one before or the one after. None: wrong."""
+        ...
+
+
+class TotpRepository(Protocol):
+    """Rows of authenticator apps. What takes a change raises what the change of credentials raises."""
+
+    async def factor(self, user_id: str) -> TotpFactor | None: ...
+
+    async def begin(self, change: CredentialChange, secret_sealed: bytes) -> None:
+        """Stores a secret that is not enabled, instead of any other such. Raises Conflict when one is enabled."""
+        ...
+
+    async def verified(self, factor: TotpFactor, step: int, now: datetime) -> bool:
+        """Notes that a code of a secret that is not enabled was right; False when it was replaced meanwhile."""
+        ...
+
+    async def prove(self, change: CredentialChange, use: TotpUse) -> bool:
+        """Uses a code of an enabled secret up, for this session; False when it was used before."""
+        ...
+
+    async def enable(
+        self,
+        change: CredentialChange,
+        factor: TotpFactor,
+        step: int | None,
+        codes: Sequence[RecoveryCode],
+    ) -> list[str]:
+        """Enables this secret, replaces the recovery codes, raises the session and ends the user's others: these ids.
+
+        Raises Conflict when a secret is enabled or was replaced meanwhile.
+        """
+        ...
+
+    async def disable(self, change: CredentialChange) -> list[str]:
+        """Removes the secret, and the recovery codes when no other factor is left; ids of the sessions this ended."""
+        ...
+
+
+class RecoveryRepository(Protocol):
+    """Rows of recovery codes."""
+
+    async def unused(self, user_id: str, place: str) -> RecoveryCode | None: ...
+
+    async def replace(self, change: CredentialChange, codes: Sequence[RecoveryCode]) -> list[str]:
+        """Stores codes instead of all others; ids of the sessions this ended. Raises Conflict without any factor."""
+        ...
+
+
+class CredentialRepository(Protocol):
+    """What somebody signs in with, as a whole."""
+
+    async def credentials_of_users(self, user_ids: Sequence[str]) -> dict[str, list[Credential]]:
+        """Second factors by user, oldest first; a user without any has an empty list."""
+        ...
+
+    async def change_password(self, change: CredentialChange, new_hash: str) -> list[str]:
+        """Stores another password hash; ids of the sessions this ended."""
         ...
 
 

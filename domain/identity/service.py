@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from domain import ids
@@ -11,24 +11,36 @@ from domain.clock import Clock
 from domain.errors import NotFound
 from domain.identity.authentication import Authentication
 from domain.identity.entities import ApiKey, SessionPolicy, User
+from domain.identity.factors import Credential
 from domain.identity.founding import Founder
+from domain.identity.guesses import Guesses
 from domain.identity.keys import ApiKeys
 from domain.identity.live import SECONDS
+from domain.identity.passkey_ports import Ceremonies, PasskeyRepository
+from domain.identity.passkeys import Passkeys
+from domain.identity.passwords import OwnPassword
 from domain.identity.ports import (
     AccessTokens,
     ApiKeyCodec,
+    AttemptRepository,
+    CredentialRepository,
     IdentityRepository,
     KeyRepository,
     NoConnections,
     OpenConnections,
     Passwords,
     PendingRepository,
+    RecoveryRepository,
     RefreshTokens,
     SessionRepository,
     SetupTokenStore,
+    TotpCodes,
+    TotpRepository,
 )
+from domain.identity.recovery import Recovery
 from domain.identity.sessions import Sessions
 from domain.identity.sign_in import SignIn
+from domain.identity.totp import Totp
 
 
 class Identity:
@@ -41,17 +53,26 @@ class Identity:
         session_rows: SessionRepository,
         pending: PendingRepository,
         keys: KeyRepository,
+        totp_rows: TotpRepository,
+        recovery_rows: RecoveryRepository,
+        passkey_rows: PasskeyRepository,
+        credential_rows: CredentialRepository,
+        attempts: AttemptRepository,
+        totp_codes: TotpCodes,
+        mark: Callable[[str], str],
         passwords: Passwords,
         access_tokens: AccessTokens,
         refresh_tokens: RefreshTokens,
         api_key_codec: ApiKeyCodec,
         setup_tokens: SetupTokenStore,
         clock: Clock,
+        ceremonies: Ceremonies | None = None,
         connections: OpenConnections | None = None,
         policy: SessionPolicy | None = None,
         cache_seconds: float = SECONDS,
     ) -> None:
         self._repository = repository
+        self._credential_rows = credential_rows
         self._clock = clock
         self._connections = NoConnections() if connections is None else connections
         policy = SessionPolicy() if policy is None else policy
@@ -76,7 +97,40 @@ class Identity:
         self.founder = Founder(
             repository=repository, passwords=passwords, sessions=self.sessions, setup_tokens=setup_tokens
         )
-        self.sign_in = SignIn(repository=repository, pending=pending, passwords=passwords, sessions=self.sessions)
+        guesses = Guesses(repository=attempts, passwords=passwords, mark=mark, now=self._now)
+        self.sign_in = SignIn(
+            repository=repository, pending=pending, passwords=passwords, guesses=guesses, sessions=self.sessions
+        )
+        self.password = OwnPassword(
+            accounts=repository,
+            credentials=credential_rows,
+            passwords=passwords,
+            guesses=guesses,
+            sessions=self.sessions,
+        )
+        self.recovery = Recovery(
+            repository=recovery_rows,
+            passwords=passwords,
+            own_password=self.password,
+            sessions=self.sessions,
+            sign_in=self.sign_in,
+        )
+        self.totp = Totp(
+            repository=totp_rows,
+            codes=totp_codes,
+            guesses=guesses,
+            own_password=self.password,
+            recovery=self.recovery,
+            sessions=self.sessions,
+            sign_in=self.sign_in,
+        )
+        self.passkeys = Passkeys(
+            repository=passkey_rows,
+            ceremonies=ceremonies,
+            own_password=self.password,
+            sessions=self.sessions,
+            sign_in=self.sign_in,
+        )
         self.keys = ApiKeys(
             repository=keys,
             codec=api_key_codec,
@@ -118,6 +172,11 @@ class Identity:
     async def users_by_ids(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, User]:
         """Members of the workspace and authors of its rows, among these ids."""
         return await self._repository.users_by_ids(scope, user_ids)
+
+    async def credentials_of_users(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, list[Credential]]:
+        """Second factors by user, oldest first; only of users whose sessions the caller may see."""
+        visible = self.sessions.visible(scope, user_ids)
+        return await self._credential_rows.credentials_of_users(visible) if visible else {}
 
     async def workspace_slug(self, scope: Scope) -> str:
         """The name of the workspace of `scope` in headers."""

@@ -93,15 +93,20 @@ class Sessions:
 
     # --- who may change credentials ------------------------------------------------------------------
 
+    async def current(self, scope: Scope) -> SessionRecord:
+        """The caller's session as it is now. Raises Forbidden for API keys, Unauthenticated when it has ended."""
+        record = await self._repository.session(_session_of(scope))
+        if record is None or not record.alive(self.now(), self._policy.idle):
+            raise Unauthenticated("the session has ended; sign in again")
+        return record
+
     async def require_proven(self, scope: Scope) -> SessionRecord:
         """The caller's session, fit to change what they sign in with.
 
         Raises Forbidden for API keys, and MfaRequired when the account has a second factor that this session was
         opened without.
         """
-        record = await self._repository.session(_session_of(scope))
-        if record is None or not record.alive(self.now(), self._policy.idle):
-            raise Unauthenticated("the session has ended; sign in again")
+        record = await self.current(scope)
         if record.account.factors and record.assurance.level < 2:
             raise MfaRequired("this account has a second factor; sign in with it to change what you sign in with")
         return record
@@ -113,17 +118,19 @@ class Sessions:
         await self._end(_session_of(scope), "logout")
 
     async def logout_all(self, scope: Scope) -> None:
-        """Ends every session of the caller, this one included. Raises Forbidden for API keys."""
-        _session_of(scope)
+        """Ends every session of the caller, this one included. Raises Forbidden for API keys, MfaRequired."""
+        await self.require_proven(scope)
         await self.end_all(scope.principal.user_id, "logout_all")
 
     async def revoke(self, scope: Scope, session_id: str) -> None:
         """Ends a session of the caller; administrators end anybody's. Again changes nothing.
 
-        Raises Forbidden for API keys, BadUserInput, NotFound.
+        Raises Forbidden for API keys, MfaRequired for another one than the caller's own, BadUserInput, NotFound.
         """
-        scope.require_session()
+        own = _session_of(scope)
         canonical = ids.parse("ses", session_id)
+        if canonical != own:
+            await self.require_proven(scope)
         record = await self._repository.session(canonical)
         caller = scope.principal
         if record is None or (record.account.user.id != caller.user_id and caller.role is not UserRole.ADMIN):
@@ -132,13 +139,17 @@ class Sessions:
 
     async def of_users(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, list[Session]]:
         """Living sessions by user, newest first; only of users whose sessions the caller may see."""
-        caller = scope.principal
-        if caller.api_key_id is not None:
-            return {}
-        visible = [one for one in user_ids if one == caller.user_id or caller.role is UserRole.ADMIN]
+        visible = self.visible(scope, user_ids)
         if not visible:
             return {}
-        return await self._repository.living(visible, self.now(), self._policy.idle, caller.session_id)
+        return await self._repository.living(visible, self.now(), self._policy.idle, scope.principal.session_id)
+
+    def visible(self, scope: Scope, user_ids: Sequence[str]) -> list[str]:
+        """Those whose sessions and factors the caller may see: their own, and an administrator's everybody's."""
+        caller = scope.principal
+        if caller.api_key_id is not None:
+            return []
+        return [one for one in user_ids if one == caller.user_id or caller.role is UserRole.ADMIN]
 
     async def end_all(self, user_id: str, reason: str, *, but: str | None = None) -> None:
         """Ends the sessions of a user, all or all but one."""
@@ -151,6 +162,10 @@ class Sessions:
             self._authentication.forget_session(session_id)
         for session_id in session_ids:
             await self._connections.end_session(session_id)
+
+    def reread(self, session_id: str) -> None:
+        """To be called after the commit of whatever changed what is remembered of this session, or its account."""
+        self._authentication.forget_session(session_id)
 
     async def _end(self, session_id: str, reason: str) -> None:
         try:

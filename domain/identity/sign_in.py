@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from domain import ids
-from domain.errors import Unauthenticated
+from domain.errors import Overloaded, Unauthenticated
 from domain.identity import rules
 from domain.identity.entities import AuthResult, ClientInfo, NewPendingSignIn, PendingSignIn
 from domain.identity.factors import PASSWORD_ALONE, Completion, FactorUse
+from domain.identity.guesses import Guesses
 from domain.identity.ports import IdentityRepository, Passwords, PendingRepository, Verdict
 from domain.identity.sessions import Sessions
 
@@ -40,17 +42,20 @@ class SignIn:
         repository: IdentityRepository,
         pending: PendingRepository,
         passwords: Passwords,
+        guesses: Guesses,
         sessions: Sessions,
     ) -> None:
         self._repository = repository
         self._pending = pending
         self._passwords = passwords
+        self._guesses = guesses
         self._sessions = sessions
 
     async def by_password(self, *, email: str, password: str, client: ClientInfo | None = None) -> AuthResult:
         """Opens a session, or a pending sign-in for an account with a second factor.
 
-        Raises Unauthenticated; BadUserInput for a password nobody can have; Overloaded.
+        Raises Unauthenticated; BadUserInput for a password nobody can have; RateLimited after too many wrong ones;
+        Overloaded.
         """
         secret = rules.presented_password(password)
         address = rules.email_to_look_up(email)
@@ -58,7 +63,7 @@ class SignIn:
         for _ in range(_LOGIN_ATTEMPTS):
             found = None if address is None else await self._repository.credentials(address)
             stored = None if found is None else found[1]
-            verdict = await self._passwords.verify(stored, secret)
+            verdict = await self._guesses.check_password(email, stored, secret)
             if found is None or stored is None or verdict is Verdict.WRONG:
                 break
             account = found[0]
@@ -78,14 +83,43 @@ class SignIn:
         """What this token of a first step stands for. Raises Unauthenticated naming `mfa_token`."""
         found = None
         if token.startswith(PENDING_PREFIX) and len(token) <= _MAX_TOKEN:
-            found = await self._pending.pending(_digest(token), self._sessions.now())
+            found = await self._pending.pending(_digest(token), self._sessions.now(), MOST_FAILURES)
         if found is None:
             raise Unauthenticated(WRONG_PENDING, field="mfa_token")
         return found
 
+    async def by_code(
+        self,
+        token: str,
+        prove: Callable[[PendingSignIn], Awaitable[FactorUse | None]],
+        client: ClientInfo | None = None,
+    ) -> AuthResult:
+        """Completes a sign-in by something that can be guessed; `prove` answers what a right code uses up.
+
+        The fifth wrong code ends the pending sign-in. Raises Unauthenticated naming `mfa_token` or `code`, RateLimited
+        after too many wrong codes for the account, Overloaded.
+        """
+        pending = await self.pending(token)
+        user_id = pending.account.user.id
+        await self._guesses.count_factor(user_id)
+        if not await self._pending.count_try(pending.id, MOST_FAILURES):
+            await self._guesses.take_back_factor(user_id)
+            raise Unauthenticated(WRONG_PENDING, field="mfa_token")
+        try:
+            use = await prove(pending)
+        except Overloaded:
+            await self._pending.forget_try(pending.id)
+            await self._guesses.take_back_factor(user_id)
+            raise
+        if use is None:
+            raise Unauthenticated(WRONG_PROOF, field="code")
+        result = await self.complete(pending, use, client)
+        await self._guesses.take_back_factor(user_id)
+        return result
+
     async def refuse(self, pending: PendingSignIn, *, field: str = "code") -> None:
-        """Counts a wrong proof; the fifth ends the pending sign-in. Always raises Unauthenticated."""
-        await self._pending.count_failure(pending.id, MOST_FAILURES)
+        """Counts a wrong proof of a kind that nobody guesses. Always raises Unauthenticated."""
+        await self._pending.count_try(pending.id, MOST_FAILURES)
         raise Unauthenticated(WRONG_PROOF, field=field)
 
     async def complete(self, pending: PendingSignIn, use: FactorUse, client: ClientInfo | None = None) -> AuthResult:
@@ -95,7 +129,7 @@ class SignIn:
             case Completion.GONE:
                 raise Unauthenticated(WRONG_PENDING, field="mfa_token")
             case Completion.REPLAYED:
-                await self.refuse(pending)
+                raise Unauthenticated(WRONG_PROOF, field="code")
             case Completion.OPENED:
                 pass
         return self._sessions.opened(replace(pending.account.user, last_login_at=session.created_at), session)

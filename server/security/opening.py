@@ -5,25 +5,34 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from argon2 import PasswordHasher
 
 from domain.clock import Clock
 from domain.identity import Identity, SessionPolicy
+from domain.identity.passkey_ports import RelyingParty
 from domain.identity.ports import OpenConnections
 from persistence.api_keys import PostgresApiKeys
+from persistence.attempts import PostgresAttempts
+from persistence.credentials import PostgresCredentials
 from persistence.database import Database
 from persistence.identity import PostgresIdentity
+from persistence.passkeys import PostgresPasskeys
 from persistence.pending import PostgresPending
+from persistence.recovery import PostgresRecovery
 from persistence.sessions import PostgresSessions
 from persistence.signing_keys import PostgresSigningKeys
+from persistence.totp import PostgresTotp
 from server.security.apikeys import ApiKeys
 from server.security.passwords import Argon2Passwords
 from server.security.refresh import SealedRefreshTokens
 from server.security.secrets import open_vault
 from server.security.setup_token import SetupTokenFile
 from server.security.tokens import open_access_tokens
+from server.security.totp import SealedTotpCodes
+from server.security.webauthn import WebauthnCeremonies
 from server.settings import AuthSettings
 
 
@@ -44,12 +53,13 @@ async def identity_opened(
     data_dir: Path,
     clock: Clock,
     *,
+    relying_party: RelyingParty | None = None,
     connections: OpenConnections | None = None,
     hasher: PasswordHasher | None = None,
 ) -> AsyncIterator[Identity]:
     """The use-cases of identity on a migrated database, for as long as the block runs.
 
-    `hasher` is for tests alone; the default has the parameters of production. Raises RootSecretError.
+    Without `relying_party` there are no passkeys. `hasher` is for tests alone; the default has the parameters of production. Raises RootSecretError.
     """
     secret = settings.jwt_secret
     vault = open_vault(None if secret is None else secret.get_secret_value(), data_dir)
@@ -61,6 +71,14 @@ async def identity_opened(
             session_rows=PostgresSessions(database),
             pending=PostgresPending(database),
             keys=PostgresApiKeys(database),
+            passkey_rows=PostgresPasskeys(database),
+            ceremonies=None if relying_party is None else WebauthnCeremonies(relying_party),
+            totp_rows=PostgresTotp(database),
+            recovery_rows=PostgresRecovery(database),
+            credential_rows=PostgresCredentials(database),
+            attempts=PostgresAttempts(database),
+            totp_codes=SealedTotpCodes(vault),
+            mark=partial(vault.mark, "attempts"),
             passwords=passwords,
             access_tokens=access_tokens,
             refresh_tokens=SealedRefreshTokens(vault),
