@@ -54,6 +54,7 @@ from server.figures import OwnFigures, RequestFigures, SubscriptionFigures
 from server.host import LocalHost
 from server.rest.routes import ROUTES, SOCKETS
 from server.security.opening import identity_opened
+from server.security.webauthn import relying_party
 from server.settings import Settings, SettingsError
 from server.supervision import Supervisor
 from server.workers.link import HostLink
@@ -82,8 +83,8 @@ async def compose(
     `control` says whether this process owns the replicas, and with them the background work of the whole server, or
     is one of its web workers.
 
-    Raises DatabaseUnusable, SettingsError when the event bus cannot be set up, and SettingsError or RootSecretError
-    when the root secret cannot be used.
+    Raises DatabaseUnusable, SettingsError when the event bus or passkeys cannot be set up, and SettingsError or
+    RootSecretError when the root secret cannot be used.
     """
     data = settings.server.data_dir
     clock = SystemClock()
@@ -91,7 +92,14 @@ async def compose(
         bus = BroadcastBus(bus_backend(settings, dsn, database))
         async with (
             Hub(bus) as hub,
-            identity_opened(database, settings.auth, data, clock, connections=connections) as identity,
+            identity_opened(
+                database,
+                settings.auth,
+                data,
+                clock,
+                relying_party=relying_party(settings),
+                connections=connections,
+            ) as identity,
         ):
             experiment_rows, run_rows, model_rows = (
                 PostgresExperiments(database),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -253,6 +254,56 @@ def _check_secret(secret: str) -> None:
         raise ValueError("jwt_secret: this is a sample value; generate one, for example with `openssl rand -hex 32`")
 
 
+class WebauthnSettings(_Section):
+    """Passkeys. They work on pages with a host name over https, and on http://localhost; never on bare addresses."""
+
+    rp_id: str | None = Field(
+        None,
+        description="Domain name that passkeys are made for; every origin must be on it or below it. A passkey made for"
+        " one name works on no other, so changing it makes all that there are useless.",
+        json_schema_extra={"default_text": "the host of `server.public_url`, else of the first origin"},
+    )
+    origins: TextList = Field(
+        (),
+        description="Origins of the pages that may ask for passkeys, such as `https://axon.example.com`.",
+        json_schema_extra={"default_text": "`server.public_url`, else `http://localhost` with the port"},
+    )
+
+    @model_validator(mode="after")
+    def _usable(self) -> WebauthnSettings:
+        if self.rp_id is not None and not is_domain(self.rp_id):
+            raise ValueError("rp_id: expected a domain name in lower case, such as example.com; an address is none")
+        for origin in self.origins:
+            if origin_host(origin) is None:
+                raise ValueError(
+                    "origins: expected scheme, host name in lower case and port if it is not the usual one, such as"
+                    " https://axon.example.com; http is possible on localhost only"
+                )
+        return self
+
+
+_DOMAIN: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+
+
+def is_domain(name: str) -> bool:
+    """Whether this is a domain name in lower case and not an address."""
+    return _DOMAIN.fullmatch(name) is not None and not name.rpartition(".")[2].isdigit()
+
+
+def origin_host(origin: str) -> str | None:
+    """The host of an origin on which browsers let pages use passkeys, written as they write it; else None."""
+    parts = urlsplit(origin)
+    try:
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return None
+    local = host == "localhost" or host.endswith(".localhost")
+    usual = {"https": 443, "http": 80}.get(parts.scheme)
+    written = f"{parts.scheme}://{host}" + ("" if port is None else f":{port}")
+    secure = parts.scheme == "https" or (parts.scheme == "http" and local)
+    return host if secure and is_domain(host) and port != usual and origin == written else None
+
+
 class LogSettings(_Section):
     """What is logged, and how."""
 
@@ -435,6 +486,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     bus: BusSettings = Field(default_factory=BusSettings)
     auth: AuthSettings = Field(default_factory=AuthSettings)
+    webauthn: WebauthnSettings = Field(default_factory=WebauthnSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     rates: RatesSettings = Field(default_factory=RatesSettings)

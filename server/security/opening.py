@@ -59,7 +59,8 @@ async def identity_opened(
 ) -> AsyncIterator[Identity]:
     """The use-cases of identity on a migrated database, for as long as the block runs.
 
-    Without `relying_party` there are no passkeys. `hasher` is for tests alone; the default has the parameters of production. Raises RootSecretError.
+    Without `relying_party` there are no passkeys. `hasher` is for tests alone; the default has the parameters of
+    production. Raises RootSecretError.
     """
     secret = settings.jwt_secret
     vault = open_vault(None if secret is None else secret.get_secret_value(), data_dir)

@@ -13,6 +13,7 @@ import argon2
 from domain import ids
 from domain.access import Scope
 from domain.identity import AuthResult, ClientInfo, Identity
+from domain.identity.passkey_ports import RelyingParty
 from domain.identity.ports import OpenConnections
 from persistence.database import Database
 from server.security.opening import identity_opened
@@ -21,6 +22,7 @@ from tests.support.tracking import SetClock
 
 EMAIL = "ada@example.org"
 PASSWORD = "nine lanterns under quiet water"
+RELYING_PARTY = RelyingParty("localhost", ("http://localhost:3000", "https://axon.localhost"))
 CHEAP = {"time_cost": 1, "memory_cost": 8, "parallelism": 1}
 
 
@@ -87,6 +89,7 @@ async def instance(
     data_dir: Path,
     *,
     settings: AuthSettings | None = None,
+    relying_party: RelyingParty | None = RELYING_PARTY,
     clock: SetClock | None = None,
     hasher: CountingHasher | None = None,
     connections: OpenConnections | None = None,
@@ -95,7 +98,13 @@ async def instance(
     clock, hasher, closings = clock or SetClock(), hasher or CountingHasher(), Closings()
     told = closings if connections is None else connections
     async with identity_opened(
-        database, settings or AuthSettings(), data_dir, clock, connections=told, hasher=hasher
+        database,
+        settings or AuthSettings(),
+        data_dir,
+        clock,
+        relying_party=relying_party,
+        connections=told,
+        hasher=hasher,
     ) as identity:
         yield Instance(identity, database, data_dir, clock, hasher, closings)
 
