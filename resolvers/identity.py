@@ -69,18 +69,18 @@ async def auth_setup(
     context: Context, *, token: str, email: str, password: str, name: str | None, session: SessionKind
 ) -> AuthResult:
     """Creates the first user."""
-    _check_kind(context, session)
+    check_kind(context, session)
     result = await context.services.identity.founder.found(
         token=token, email=email, password=password, name=name, client=context.client
     )
-    return _handed_over(context, result, session)
+    return handed_over(context, result, session)
 
 
 async def auth_login(context: Context, *, email: str, password: str, session: SessionKind) -> AuthResult:
     """Signs a user in."""
-    _check_kind(context, session)
+    check_kind(context, session)
     result = await context.services.identity.sign_in.by_password(email=email, password=password, client=context.client)
-    return _handed_over(context, result, session)
+    return handed_over(context, result, session)
 
 
 async def auth_refresh(context: Context, *, refresh_token: str | None) -> AuthResult:
@@ -96,7 +96,7 @@ async def auth_refresh(context: Context, *, refresh_token: str | None) -> AuthRe
     except Unauthenticated:
         cookies.clear()
         raise
-    return _handed_over(context, result, SessionKind.COOKIE)
+    return handed_over(context, result, SessionKind.COOKIE)
 
 
 async def auth_logout(info: strawberry.Info[Context, None]) -> LoggedOut:
@@ -112,12 +112,14 @@ async def context_logout(context: Context) -> None:
         context.cookies.clear()
 
 
-def _check_kind(context: Context, session: SessionKind) -> None:
+def check_kind(context: Context, session: SessionKind) -> None:
+    """Raises BadUserInput for a session in cookies where none can be set."""
     if session is SessionKind.COOKIE and context.cookies is None:
         raise BadUserInput("a session in cookies starts over HTTP, not over a WebSocket", field="session")
 
 
-def _handed_over(context: Context, result: AuthResult, session: SessionKind) -> AuthResult:
+def handed_over(context: Context, result: AuthResult, session: SessionKind) -> AuthResult:
+    """The answer to a sign-in: with its tokens, or with cookies instead."""
     if session is SessionKind.TOKEN or context.cookies is None or result.requires_mfa:
         return result
     context.cookies.keep(result.tokens)

@@ -36,6 +36,7 @@ from schema.identity import IdentityMutation, IdentityQuery
 from schema.logs import LogMutation, LogSubscription
 from schema.metrics import MetricMutation, MetricQuery, MetricSubscription
 from schema.models import ModelMutation, ModelQuery
+from schema.passkeys import PasskeyMutation
 from schema.run_changes import RunMutation
 from schema.runs import RunQuery, RunSubscription
 from schema.scalars import SCALARS
@@ -58,6 +59,7 @@ QUERIES = (
 )
 MUTATIONS = (
     IdentityMutation,
+    PasskeyMutation,
     ExperimentMutation,
     RunMutation,
     MetricMutation,

@@ -11,6 +11,7 @@ from strawberry import Maybe
 from domain import identity
 from domain.access import UserRole
 from domain.identity import KeyExpiry
+from domain.identity.factors import FactorKind
 from resolvers import identity as resolve
 from resolvers.identity import SessionKind
 from schema.node import Node
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 strawberry.enum(UserRole)
 strawberry.enum(SessionKind)
+CredentialKind = strawberry.enum(FactorKind, name="CredentialKind")
 
 
 @strawberry.type
@@ -65,6 +67,15 @@ class User(Node):
     @classmethod
     def is_type_of(cls, value: object, _info: object) -> bool:
         return isinstance(value, identity.User)
+
+
+@strawberry.type
+class Credential:
+    id: strawberry.ID
+    kind: CredentialKind
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None
 
 
 @strawberry.type

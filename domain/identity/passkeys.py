@@ -123,8 +123,8 @@ class Passkeys:
         await self._sessions.forget(ended)
         return shown
 
-    async def delete(self, scope: Scope, passkey_id: str, *, password: str) -> None:
-        """Removes a passkey of the caller and ends their other sessions.
+    async def delete(self, scope: Scope, passkey_id: str, *, password: str) -> str:
+        """Removes a passkey of the caller and ends their other sessions; its id.
 
         After the last factor the password alone signs in again, and the recovery codes are gone. Raises Forbidden for
         API keys, MfaRequired, BadUserInput, Unauthenticated naming `password`, NotFound, RateLimited, Overloaded.
@@ -137,6 +137,7 @@ class Passkeys:
             raise NotFound("you have no such passkey", field="id")
         self._sessions.reread(session.id)
         await self._sessions.forget(ended)
+        return canonical
 
     # --- signing in ----------------------------------------------------------------------------------
 
@@ -184,8 +185,7 @@ class Passkeys:
             if record is not None and record.account.user.id == user_id and _handle_fits(given, record):
                 use = await self._proven(given, record, verified=False)
         if use is None:
-            await self._sign_in.refuse(pending, field=_CREDENTIAL)
-            raise AssertionError  # pragma: no cover - `refuse` always raises
+            await self._sign_in.refuse(pending)
         return await self._sign_in.complete(pending, use, client)
 
     async def _finish_alone(self, credential: object, ceremony_id: str | None, client: ClientInfo) -> AuthResult:

@@ -11,13 +11,13 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, NoReturn
 
 from domain import ids
 from domain.errors import Overloaded, Unauthenticated
 from domain.identity import rules
 from domain.identity.entities import AuthResult, ClientInfo, NewPendingSignIn, PendingSignIn
-from domain.identity.factors import PASSWORD_ALONE, Completion, FactorUse
+from domain.identity.factors import PASSWORD_ALONE, Completion, FactorUse, PasskeyUse
 from domain.identity.guesses import Guesses
 from domain.identity.ports import IdentityRepository, Passwords, PendingRepository, Verdict
 from domain.identity.sessions import Sessions
@@ -25,6 +25,7 @@ from domain.identity.sessions import Sessions
 WRONG_LOGIN: Final = "the e-mail address or the password is wrong"
 WRONG_PENDING: Final = "the sign-in has expired or was completed already; start again with your password"
 WRONG_PROOF: Final = "this code is wrong, or it was used already"
+WRONG_ASSERTION: Final = "this passkey is not one of this account, or its answer is wrong; try again"
 PENDING_PREFIX: Final = "axm_"
 PENDING_LIFETIME: Final = timedelta(minutes=5)
 MOST_FAILURES: Final = 5
@@ -117,10 +118,13 @@ class SignIn:
         await self._guesses.take_back_factor(user_id)
         return result
 
-    async def refuse(self, pending: PendingSignIn, *, field: str = "code") -> None:
-        """Counts a wrong proof of a kind that nobody guesses. Always raises Unauthenticated."""
+    async def refuse(self, pending: PendingSignIn) -> NoReturn:
+        """Counts a wrong answer of a passkey, which nobody guesses; the fifth ends the pending sign-in.
+
+        Always raises Unauthenticated.
+        """
         await self._pending.count_try(pending.id, MOST_FAILURES)
-        raise Unauthenticated(WRONG_PROOF, field=field)
+        raise Unauthenticated(WRONG_ASSERTION, field="credential")
 
     async def complete(self, pending: PendingSignIn, use: FactorUse, client: ClientInfo | None = None) -> AuthResult:
         """Opens the session of a pending sign-in whose second factor was right. Raises Unauthenticated."""
@@ -129,6 +133,8 @@ class SignIn:
             case Completion.GONE:
                 raise Unauthenticated(WRONG_PENDING, field="mfa_token")
             case Completion.REPLAYED:
+                if isinstance(use, PasskeyUse):
+                    await self.refuse(pending)
                 raise Unauthenticated(WRONG_PROOF, field="code")
             case Completion.OPENED:
                 pass
