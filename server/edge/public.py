@@ -16,6 +16,8 @@ ROUTES: Final[frozenset[tuple[str, str]]] = frozenset(
         ("POST", "/api/auth/setup"),
         ("POST", "/api/auth/login"),
         ("POST", "/api/auth/refresh"),
+        ("POST", "/api/auth/mfa/webauthn/authenticate/start"),
+        ("POST", "/api/auth/mfa/webauthn/authenticate/finish"),
     }
 )
 
@@ -38,6 +40,15 @@ CHECKED_INSIDE: Final[frozenset[str]] = frozenset({"/graphql"})
 
 ROOT_FIELDS: Final[dict[str, frozenset[str]]] = {
     "query": frozenset({"__typename", "serverInfo"}),
-    "mutation": frozenset({"__typename", "authSetup", "authLogin", "authRefresh"}),
+    "mutation": frozenset(
+        {
+            "__typename",
+            "authSetup",
+            "authLogin",
+            "authRefresh",
+            "webauthnAuthenticateStart",
+            "webauthnAuthenticateFinish",
+        }
+    ),
     "subscription": frozenset(),
 }

@@ -6,11 +6,12 @@ from typing import Final
 
 from starlette.routing import WebSocketRoute
 
-from server.rest import endpoints, experiments, identity, logs, metrics, models, runs, stream, system
+from server.rest import endpoints, experiments, identity, logs, metrics, models, passkeys, runs, stream, system
 from server.rest.route import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *identity.ROUTES,
+    *passkeys.ROUTES,
     *experiments.ROUTES,
     *runs.ROUTES,
     *metrics.ROUTES,

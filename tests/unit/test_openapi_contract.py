@@ -84,6 +84,7 @@ POST /api/auth/setup
 GET /api/auth/keys
 POST /api/auth/keys
 DELETE /api/auth/keys/:id
+DELETE /api/auth/mfa/webauthn/:id
 POST /api/auth/mfa/recovery/generate
 GET /api/experiments
 POST /api/experiments

@@ -14,6 +14,7 @@ _Name = Annotated[str, Meta(min_length=1, max_length=128)]
 RUN_ID = Param("id", _Id, "Run id (`run_…`) or bare UUID.", "path")
 EXPERIMENT_ID = Param("id", _Id, "Experiment id (`exp_…`) or bare UUID.", "path")
 KEY_ID = Param("id", _Id, "API key id (`key_…`) or bare UUID.", "path")
+PASSKEY_ID = Param("id", _Id, "Passkey id (`psk_…`) or bare UUID.", "path")
 MODEL = Param("id", _Name, "Model id (`mdl_…`), bare UUID, or name.", "path")
 ENDPOINT = Param("id", _Name, "Endpoint id (`end_…`), bare UUID, or name.", "path")
 VERSION = Param(
