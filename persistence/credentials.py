@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
-from uuid import UUID
 
 from asyncpg import Record
 
@@ -17,21 +16,27 @@ from domain.errors import MfaRequired, Unauthenticated
 from domain.identity.factors import Credential, CredentialChange, FactorKind
 from persistence.accounts import FACTORS
 from persistence.database import Connection, Database
-from persistence.sessions import end_sessions, lock_user, raise_assurance
+from persistence.sessions import end_sessions, lock_user
+
+_ID_KINDS: Final[dict[FactorKind, ids.Kind]] = {
+    FactorKind.TOTP: "otp",
+    FactorKind.WEBAUTHN: "psk",
+    FactorKind.RECOVERY: "rec",
+}
 
 _SESSION: Final = f"""
     SELECT s.aal, u.password_hash, {FACTORS} AS factors FROM sessions s JOIN users u ON u.id = s.user_id
      WHERE s.id = $1 AND s.user_id = $2 AND s.ended_at IS NULL AND u.disabled_at IS NULL"""  # noqa: S608  # constants only
 
 _OF_USERS: Final = """
-    SELECT 'totp' AS kind, t.user_id, t.user_id AS id, NULL AS name, t.enabled_at AS created_at, t.last_used_at,
-           NULL::bigint AS remaining
+    SELECT 'totp' AS kind, t.user_id, t.user_id AS id, 'Authenticator app' AS name, t.enabled_at AS created_at,
+           t.last_used_at, NULL::bigint AS remaining
       FROM totp_factors t WHERE t.user_id = ANY($1::uuid[]) AND t.enabled_at IS NOT NULL
      UNION ALL
     SELECT 'webauthn', p.user_id, p.id, p.name, p.created_at, p.last_used_at, NULL
       FROM passkeys p WHERE p.user_id = ANY($1::uuid[])
      UNION ALL
-    SELECT 'recovery', c.user_id, c.user_id, NULL, min(c.created_at), max(c.used_at),
+    SELECT 'recovery', c.user_id, c.user_id, 'Recovery codes', min(c.created_at), max(c.used_at),
            count(*) FILTER (WHERE c.used_at IS NULL)
       FROM recovery_codes c WHERE c.user_id = ANY($1::uuid[]) GROUP BY c.user_id
      ORDER BY created_at, kind, id"""
@@ -70,10 +75,16 @@ async def end_change(tx: Connection, change: CredentialChange, reason: str, meth
 
 async def raise_session(tx: Connection, change: CredentialChange, method: str) -> bool:
     """Notes that the holder of a session has just proved one more factor; False when it has ended."""
-    if not await raise_assurance(tx, change.session_id, method, change.at):
-        return False
-    await tx.execute("UPDATE sessions SET proved_at = $2 WHERE id = $1", ids.to_uuid(change.session_id), change.at)
-    return True
+    raised = await tx.execute(
+        "UPDATE sessions SET aal = 2, proved_at = $3,"
+        " amr = CASE WHEN $4 = ANY(string_to_array(amr, ' ')) THEN amr ELSE amr || ' ' || $4 END"
+        " WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3",
+        ids.to_uuid(change.session_id),
+        ids.to_uuid(change.user_id),
+        change.at,
+        method,
+    )
+    return raised == 1
 
 
 class PostgresCredentials:
@@ -102,19 +113,11 @@ class PostgresCredentials:
 
 def _read(row: Record) -> Credential:
     kind = FactorKind(row["kind"])
-    own: UUID = row["id"]
-    match kind:
-        case FactorKind.TOTP:
-            shown, name = ids.from_uuid("otp", own), "Authenticator app"
-        case FactorKind.RECOVERY:
-            shown, name = ids.from_uuid("rec", own), "Recovery codes"
-        case FactorKind.WEBAUTHN:
-            shown, name = ids.from_uuid("psk", own), row["name"]
     return Credential(
-        id=shown,
+        id=ids.from_uuid(_ID_KINDS[kind], row["id"]),
         user_id=ids.from_uuid("usr", row["user_id"]),
         kind=kind,
-        name=name,
+        name=row["name"],
         created_at=row["created_at"],
         last_used_at=row["last_used_at"],
         remaining=row["remaining"],

@@ -135,19 +135,6 @@ async def insert_session(tx: Connection, user: UUID, session: NewSession) -> Non
     )
 
 
-async def raise_assurance(tx: Connection, session_id: str, method: str, now: datetime) -> bool:
-    """Brings a session to level 2 by one more method. False when it is over."""
-    raised = await tx.execute(
-        "UPDATE sessions SET aal = 2,"
-        " amr = CASE WHEN $2 = ANY(string_to_array(amr, ' ')) THEN amr ELSE amr || ' ' || $2 END"
-        " WHERE id = $1 AND ended_at IS NULL AND expires_at > $3",
-        ids.to_uuid(session_id),
-        method,
-        now,
-    )
-    return raised == 1
-
-
 async def end_sessions(connection: Connection, user: UUID, reason: str, now: datetime, but: str | None) -> list[str]:
     """Ends all sessions of a user but one; those that were not over already. To be called with the user's lock held."""
     rows = await connection.fetch(

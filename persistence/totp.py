@@ -8,7 +8,7 @@ from datetime import datetime
 from domain import ids
 from domain.errors import Conflict
 from domain.identity.factors import CredentialChange, RecoveryCode, TotpFactor, TotpUse
-from domain.identity.totp import ALREADY_ON
+from domain.identity.totp import ALREADY_ON, METHOD
 from persistence.credentials import begin_change, end_change, raise_session
 from persistence.database import Database
 from persistence.pending import use_factor
@@ -82,7 +82,7 @@ class PostgresTotp:
             if enabled != 1:
                 raise Conflict("codes were turned on, or another app was set up, at the same time")
             await replace_codes(tx, user, codes, change.at)
-            return await end_change(tx, change, "mfa_change", TotpUse.method)
+            return await end_change(tx, change, "mfa_change", METHOD)
 
     async def disable(self, change: CredentialChange) -> list[str]:
         user = ids.to_uuid(change.user_id)

@@ -28,6 +28,7 @@ from domain.identity.sessions import Sessions
 from domain.identity.sign_in import WRONG_PROOF, SignIn
 
 VERIFIED_WITHIN: Final = timedelta(minutes=5)
+METHOD: Final = "otp"
 _CODE: Final = re.compile("[0-9]{6}", re.ASCII)
 ALREADY_ON: Final = "time-based codes are on already; turn them off first, or make new recovery codes"
 _NOT_BEGUN: Final = "there is no authenticator app to check this code with; set one up first"

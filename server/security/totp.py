@@ -37,7 +37,7 @@ class SealedTotpCodes:
         return self._vault.seal(_PURPOSE, secret.encode(), _place(user_id))
 
     async def shown(self, secret: str, address: str) -> TotpSetup:
-        url = pyotp.TOTP(secret).provisioning_uri(address, issuer_name=ISSUER)
+        url = pyotp.TOTP(secret).provisioning_uri(name=address, issuer_name=ISSUER)
         return TotpSetup(secret, url, await asyncio.to_thread(_picture, url))
 
     def step(self, factor: TotpFactor, code: str, now: datetime) -> int | None:
