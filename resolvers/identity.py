@@ -16,7 +16,8 @@ import strawberry
 from strawberry.dataloader import DataLoader
 
 from domain.errors import BadUserInput, Unauthenticated
-from domain.identity import ApiKey, ApiKeySecret, AuthResult, KeyExpiry, User
+from domain.identity import ApiKey, ApiKeySecret, AuthResult, KeyExpiry, Session, User
+from domain.identity.factors import Credential
 from domain.paging import Page
 from resolvers.batching import by_key
 from resolvers.selection import page_of
@@ -45,11 +46,13 @@ class LoggedOut:
 
 @dataclass(frozen=True, slots=True)
 class IdentityLoaders:
-    """Users and API keys by id, and the keys of a user (None where the caller may not look)."""
+    """Users and API keys by id, and what a user signs in with (None where the caller may not look)."""
 
     users: DataLoader[str, User | None]
     api_keys: DataLoader[str, ApiKey | None]
     keys_of_user: DataLoader[str, list[ApiKey] | None]
+    sessions_of_user: DataLoader[str, list[Session] | None]
+    credentials_of_user: DataLoader[str, list[Credential] | None]
 
     @classmethod
     def of(cls, services: Services, scope: Scope) -> IdentityLoaders:
@@ -59,6 +62,8 @@ class IdentityLoaders:
             users=by_key(partial(identity.users_by_ids, scope)),
             api_keys=by_key(partial(identity.keys.by_ids, scope)),
             keys_of_user=by_key(partial(identity.keys.of_users, scope)),
+            sessions_of_user=by_key(partial(identity.sessions.of_users, scope)),
+            credentials_of_user=by_key(partial(identity.credentials_of_users, scope)),
         )
 
 
@@ -174,6 +179,20 @@ def api_keys_of_user(
 ) -> Awaitable[list[ApiKey] | None]:
     """Their API keys; None where the caller may not look."""
     return info.context.loaders.identity.keys_of_user.load(parent.id)
+
+
+def sessions_of_user(
+    parent: strawberry.Parent[User], info: strawberry.Info[Context, None]
+) -> Awaitable[list[Session] | None]:
+    """Their sessions; None where the caller may not look."""
+    return info.context.loaders.identity.sessions_of_user.load(parent.id)
+
+
+def credentials_of_user(
+    parent: strawberry.Parent[User], info: strawberry.Info[Context, None]
+) -> Awaitable[list[Credential] | None]:
+    """Their second factors; None where the caller may not look."""
+    return info.context.loaders.identity.credentials_of_user.load(parent.id)
 
 
 # --- API keys ------------------------------------------------------------------------------------

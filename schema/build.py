@@ -40,6 +40,7 @@ from schema.passkeys import PasskeyMutation
 from schema.run_changes import RunMutation
 from schema.runs import RunQuery, RunSubscription
 from schema.scalars import SCALARS
+from schema.second_factors import SecondFactorMutation
 from schema.server import ServerQuery
 from schema.stats import StatsQuery
 from schema.system import SystemQuery, SystemSubscription
@@ -59,6 +60,7 @@ QUERIES = (
 )
 MUTATIONS = (
     IdentityMutation,
+    SecondFactorMutation,
     PasskeyMutation,
     ExperimentMutation,
     RunMutation,

@@ -44,6 +44,27 @@ class ApiKey(Node):
 
 
 @strawberry.type
+class Session:
+    id: strawberry.ID
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    user_agent: str | None
+    address: str | None
+    current: bool
+
+
+@strawberry.type
+class Credential:
+    id: strawberry.ID
+    kind: CredentialKind
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None
+    remaining: int | None
+
+
+@strawberry.type
 class User(Node):
     email: str
     name: str
@@ -63,19 +84,12 @@ class User(Node):
         strawberry.field(resolver=resolve.endpoints_of_user),
     ]
     api_keys: Annotated[list[ApiKey] | None, strawberry.field(resolver=resolve.api_keys_of_user)]
+    sessions: Annotated[list[Session] | None, strawberry.field(resolver=resolve.sessions_of_user)]
+    credentials: Annotated[list[Credential] | None, strawberry.field(resolver=resolve.credentials_of_user)]
 
     @classmethod
     def is_type_of(cls, value: object, _info: object) -> bool:
         return isinstance(value, identity.User)
-
-
-@strawberry.type
-class Credential:
-    id: strawberry.ID
-    kind: CredentialKind
-    name: str
-    created_at: datetime
-    last_used_at: datetime | None
 
 
 @strawberry.type
