@@ -7,7 +7,7 @@ decision. Nothing of this is written into tokens, so a change acts as soon as th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -104,8 +104,8 @@ class Access:
 
     def may(self, kind: ResourceKind, action: Action, object_id: str | None) -> bool:
         """Whether this may be done with that object; None: with a new one."""
-        if self.role is WorkspaceRole.OWNER:
-            return True
+        if not self.rules or self.role is WorkspaceRole.OWNER:
+            return action in _BY_ROLE[self.role]
         spoken = {
             rule.effect
             for rule in self._about(kind, action)
@@ -197,20 +197,41 @@ class Scope:
     def require(
         self, key_scope: KeyScope, object_id: str | None = None, *, action: Action | None = None, field: str = "id"
     ) -> None:
-        """That the principal may do this with that object; None: with a new one.
+        """That the principal may do this with that object, which exists; None: with a new one.
 
-        `action` defaults to the one the scope is named after. Raises Forbidden; NotFound naming `field` when the
-        object may not even be read.
+        `action` defaults to the one the scope is named after. What may not be read may not be changed either. Raises
+        Forbidden; NotFound naming `field` when the object may not even be read.
         """
         self.carry(key_scope)
         kind, usual = _ASKS[key_scope]
         wanted = usual if action is None else action
-        if self.access.may(kind, wanted, object_id):
-            return
         if object_id is not None and not self.access.may(kind, Action.READ, object_id):
             raise NotFound(f"there is no such {_SINGULAR[kind]}", field=field)
-        which = f"these {kind.value}" if object_id is None else f"this {_SINGULAR[kind]}"
-        raise Forbidden(f"your role in this workspace does not let you {wanted.value} {which}")
+        for each in (Action.READ, wanted):
+            if not self.access.may(kind, each, object_id):
+                which = f"these {kind.value}" if object_id is None else f"this {_SINGULAR[kind]}"
+                raise Forbidden(f"your role in this workspace does not let you {each.value} {which}")
+
+    async def require_of(
+        self,
+        key_scope: KeyScope,
+        object_id: str,
+        exists: Callable[[Scope, str], Awaitable[bool]],
+        *,
+        action: Action | None = None,
+        field: str = "id",
+    ) -> None:
+        """As `require`, of an object that may be missing: a refusal does not tell that it is there.
+
+        `exists` is asked only when the principal is refused. Whoever is not leaves it to the change to miss the object.
+        """
+        try:
+            self.require(key_scope, object_id, action=action, field=field)
+        except Forbidden:
+            self.carry(key_scope)
+            if await exists(self, object_id):
+                raise
+            raise NotFound(f"there is no such {_SINGULAR[_ASKS[key_scope][0]]}", field=field) from None
 
     def reach(self, kind: ResourceKind, action: Action = Action.READ) -> Reach:
         """The objects of a kind with which the principal may do this."""

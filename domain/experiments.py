@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from domain import ids, names
-from domain.access import KeyScope, Scope
+from domain.access import Action, KeyScope, Scope
 from domain.clock import Clock
 from domain.errors import BadUserInput, Conflict, NotFound
 from domain.idempotency import ClientToken
@@ -157,7 +157,7 @@ class Experiments:
 
     async def delete(self, scope: Scope, experiment_id: str) -> Experiment:
         """Archives it; its runs stay as they are. Archiving it again changes nothing. Raises NotFound."""
-        scope.require(KeyScope.RUNS_WRITE)
+        scope.require(KeyScope.RUNS_WRITE, action=Action.DELETE)
         now = self._now()
         return await self._experiments.change(
             scope, _id(experiment_id), lambda found: found if found.archived else replace(found, archived_at=now)
@@ -165,7 +165,7 @@ class Experiments:
 
     async def restore(self, scope: Scope, experiment_id: str) -> Experiment:
         """Raises NotFound, and Conflict when a living experiment took the name meanwhile."""
-        scope.require(KeyScope.RUNS_WRITE)
+        scope.require(KeyScope.RUNS_WRITE, action=Action.DELETE)
         return await self._experiments.change(scope, _id(experiment_id), lambda found: replace(found, archived_at=None))
 
     async def get(self, scope: Scope, experiment_id: str) -> Experiment:

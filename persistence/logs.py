@@ -16,7 +16,7 @@ from typing import Final
 from asyncpg import Record
 
 from domain import ids
-from domain.access import Scope
+from domain.access import ResourceKind, Scope
 from domain.errors import BadUserInput, Conflict, Unavailable
 from domain.logs import (
     STREAM,
@@ -35,6 +35,7 @@ from domain.metrics import read_cursor, write_cursor
 from domain.paging import EXACT_TOTAL_LIMIT, Page, Total
 from domain.runs import RunStatus
 from persistence.database import Connection, Database
+from persistence.reach import reached
 from persistence.run_writes import RunWrite, open_for_write
 
 RETRY_PAUSES: Final = (0.05, 0.25)
@@ -132,6 +133,8 @@ class PostgresLogs:
         self._bounds = bounds or LogBounds()
 
     async def exists(self, scope: Scope, run_id: str) -> bool:
+        if run_id not in scope.reach(ResourceKind.RUNS):
+            return False
         found = await self._database.fetchval(_EXISTS, ids.to_uuid(scope.workspace_id), ids.to_uuid(run_id))
         return found is not None
 
@@ -195,7 +198,7 @@ class PostgresLogs:
         rows = await self._database.fetch(
             _LAST if request.newest else _FIRST,
             ids.to_uuid(scope.workspace_id),
-            [ids.to_uuid(run_id) for run_id in run_ids],
+            [ids.to_uuid(run_id) for run_id in reached(scope.reach(ResourceKind.RUNS), run_ids)],
             _begin(run_ids, request),
             0 if request.level is None else request.level.rank,
             request.most + 1,
@@ -213,7 +216,7 @@ class PostgresLogs:
         return found
 
     async def since(self, scope: Scope, run_id: str, seq: int) -> LinesSince | None:
-        rows = await self._next(scope, run_id, seq)
+        rows = await self._next(scope, run_id, seq) if run_id in scope.reach(ResourceKind.RUNS) else []
         if not rows:
             return None
         return LinesSince(_lines(rows), rows[0]["head"], RunStatus(rows[0]["status"]))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import asyncpg
 
 from domain import ids
-from domain.access import Scope
+from domain.access import ResourceKind, Scope
 from domain.paging import KeyValue
 from domain.runs import Moment, RunListing, SortKey
 from domain.search import AttributeKind, KeyedKind, KeyTarget
 from persistence import search
+from persistence.reach import linked, within
 from persistence.tables.runs import PARAM_PREFIX
 
 # $1 workspace, $2 now, $3 the time before which a silent run is stalled. All three appear in `BASE`.
@@ -103,9 +104,15 @@ def cursor_key(row: asyncpg.Record, wanted: RunListing) -> tuple[KeyValue, ...]:
 def condition(scope: Scope, wanted: RunListing, at: Moment) -> tuple[str, list[object]]:
     """What a run must meet to be listed, and the arguments so far."""
     arguments: list[object] = [ids.to_uuid(scope.workspace_id), at.now, at.stalled_before]
-    found, values = search.compile(wanted.filter, RUN_SEARCH, _FIXED + 1)
+    reach = scope.reach(ResourceKind.RUNS)
+    readable, values = within(reach, "r.id", _FIXED + 1)
     arguments += values
-    where = f"{BASE} AND {found}"
+    # Whether a run is nested in one that may not be read is not told to a filter either.
+    parent = linked(reach, "r.parent_id", _FIXED + 1)
+    columns = RUN_SEARCH if reach.whole else replace(RUN_SEARCH, ids={**RUN_SEARCH.ids, "parent": parent})
+    found, values = search.compile(wanted.filter, columns, len(arguments) + 1)
+    arguments += values
+    where = f"{BASE}{readable} AND {found}"
     if wanted.archived is not None:
         where += f" AND r.archived_at IS {'NOT ' if wanted.archived else ''}NULL"
     if wanted.experiment_id is not None:

@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from domain import ids
-from domain.access import Scope
+from domain.access import Reach, ResourceKind, Scope
 from domain.errors import Conflict, DomainError, NotFound
 from domain.experiments import NewExperiment
 from domain.idempotency import ClientToken
@@ -25,6 +25,7 @@ from domain.runs.values import as_json
 from persistence import idempotency
 from persistence.database import Connection, Database
 from persistence.experiments import PostgresExperiments, ensure_experiment
+from persistence.reach import link, reached
 from persistence.run_lists import FoundPage, fetch_marks, fetch_pages, fetch_standing
 from persistence.run_query import RUN_COLUMNS, cursor_key
 
@@ -68,8 +69,8 @@ _PURGED_PARTS: Final = (
 )
 
 
-def read_run(row: asyncpg.Record, at: Moment) -> Run:
-    """A run from a row of RUN_COLUMNS."""
+def read_run(row: asyncpg.Record, at: Moment, reach: Reach) -> Run:
+    """A run from a row of RUN_COLUMNS; without its parent, where that is not within reach."""
     params = [Param(key, value, text) for key, value, text in json.loads(row["params"] or "[]")]
     tags = [Tag(key, value) for key, value in json.loads(row["tags"] or "[]")]
     return Run(
@@ -90,7 +91,7 @@ def read_run(row: asyncpg.Record, at: Moment) -> Run:
         archived_at=row["archived_at"],
         owner_id=ids.from_uuid("usr", row["owner_id"]),
         experiment_id=ids.from_uuid("exp", row["experiment_id"]),
-        parent_id=None if row["parent_id"] is None else ids.from_uuid("run", row["parent_id"]),
+        parent_id=None if row["parent_id"] is None else link(reach, ids.from_uuid("run", row["parent_id"])),
         seen=at,
     )
 
@@ -180,12 +181,12 @@ class PostgresRuns:
 
     async def page(self, scope: Scope, wanted: RunListing, at: Moment) -> Page[Run]:
         pages = await fetch_pages(self._database, scope, wanted, at)
-        return _page(pages[None], wanted, at)
+        return _page(pages[None], wanted, at, _reach(scope))
 
     async def pages(self, scope: Scope, parents: RunParents, wanted: RunListing, at: Moment) -> dict[str, Page[Run]]:
         uuids = {ids.to_uuid(parent): parent for parent in parents.ids}
         pages = await fetch_pages(self._database, scope, wanted, at, (parents.kind, list(uuids)))
-        return {parent: _page(pages[uuid], wanted, at) for uuid, parent in uuids.items()}
+        return {parent: _page(pages[uuid], wanted, at, _reach(scope)) for uuid, parent in uuids.items()}
 
     async def marks(self, scope: Scope, wanted: RunListing, at: Moment, *, most: int) -> dict[str, str]:
         rows = await fetch_marks(self._database, scope, wanted, at, most)
@@ -235,8 +236,14 @@ class PostgresRuns:
 
 
 async def _read(connection: Connection, scope: Scope, run_ids: Sequence[str], at: Moment) -> dict[str, Run]:
-    rows = await connection.fetch(_ONE, ids.to_uuid(scope.workspace_id), [ids.to_uuid(run_id) for run_id in run_ids])
-    return {run.id: run for run in (read_run(row, at) for row in rows)}
+    reach = _reach(scope)
+    asked = [ids.to_uuid(run_id) for run_id in reached(reach, run_ids)]
+    rows = await connection.fetch(_ONE, ids.to_uuid(scope.workspace_id), asked)
+    return {run.id: run for run in (read_run(row, at, reach) for row in rows)}
+
+
+def _reach(scope: Scope) -> Reach:
+    return scope.reach(ResourceKind.RUNS)
 
 
 async def _locked(tx: Connection, scope: Scope, run_id: str, at: Moment) -> Run:
@@ -277,7 +284,7 @@ async def _described(tx: Connection, scope: Scope, new: NewRun) -> tuple[str | N
         ids.to_uuid(scope.workspace_id),
         ids.to_uuid(new.config_from),
     )
-    if row is None:
+    if row is None or new.config_from not in _reach(scope):
         raise NotFound("there is no such run", field="config_from")
     return new.model_type or row["model_type"], config or row["config"]
 
@@ -292,7 +299,7 @@ async def _check_parent(tx: Connection, scope: Scope, parent_id: str | None) -> 
         ids.to_uuid(scope.workspace_id),
         ids.to_uuid(parent_id),
     )
-    if row is None:
+    if row is None or parent_id not in _reach(scope):
         raise NotFound("there is no such run", field="parent_id")
     if row["archived"]:
         raise Conflict("the parent run is archived; restore it first", field="parent_id")
@@ -361,10 +368,10 @@ async def _put_tags(tx: Connection, run: UUID, tags: Sequence[Tag]) -> None:
         await tx.executemany(_PUT_TAG, [(run, tag.key, tag.value) for tag in tags])
 
 
-def _page(found: FoundPage, wanted: RunListing, at: Moment) -> Page[Run]:
+def _page(found: FoundPage, wanted: RunListing, at: Moment, reach: Reach) -> Page[Run]:
     rows: list[Any] = found.rows[: wanted.page.first]
     return Page(
-        nodes=[read_run(row, at) for row in rows],
+        nodes=[read_run(row, at, reach) for row in rows],
         cursors=[wanted.cursor(cursor_key(row, wanted), at) for row in rows],
         has_next_page=len(found.rows) > wanted.page.first,
         has_previous_page=wanted.page.after is not None or wanted.offset > 0,

@@ -119,8 +119,8 @@ class Logs:
 
         Raises NotFound, Conflict, BadUserInput, Unavailable (no room).
         """
-        scope.require(KeyScope.RUNS_WRITE)
         run_id = ids.parse("run", run_id, field="run_id")
+        await scope.require_of(KeyScope.RUNS_WRITE, run_id, self._store.exists, field="run_id")
         name = server_batch_id() if batch is None else batch_id(batch)
         self._storage.take(draft.size_bytes)
         stored = await self._store.append(scope, run_id, name, draft, self._clock.now())
@@ -131,7 +131,7 @@ class Logs:
 
     async def pages(self, scope: Scope, run_ids: list[str], request: LogsRequest) -> dict[str, Page[LogLine]]:
         """A page of lines, oldest first, for every run id. Raises BadUserInput for a foreign cursor."""
-        scope.require(KeyScope.RUNS_READ)
+        scope.carry(KeyScope.RUNS_READ)
         return await self._store.pages(scope, run_ids, request)
 
     async def page(self, scope: Scope, run_id: str, request: LogsRequest) -> Page[LogLine]:
@@ -152,8 +152,8 @@ class Logs:
 
         Raises NotFound, or BadUserInput for a cursor of another run, before it begins.
         """
-        scope.require(KeyScope.RUNS_READ)
         run_id = ids.parse("run", run_id, field="run_id")
+        scope.require(KeyScope.RUNS_READ, run_id, field="run_id")  # before anybody's reads are shared
         if bounded(tail, "tail") is None:
             return self._follow(scope, run_id, read_cursor(STREAM, run_id, after))
         if after is not None:
@@ -182,7 +182,7 @@ class Logs:
                     yield delta
 
     async def _visible(self, scope: Scope, run_id: str, *, field: str) -> str:
-        scope.require(KeyScope.RUNS_READ)
+        scope.carry(KeyScope.RUNS_READ)
         run_id = ids.parse("run", run_id, field=field)
         if not await self._store.exists(scope, run_id):
             raise NotFound("there is no such run", field=field)

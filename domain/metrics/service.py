@@ -66,8 +66,8 @@ class Metrics:
         Without a batch id the server makes one, so that its own retry after a lost commit stores nothing twice.
         Raises NotFound, Conflict (ended run; a batch id used with other content), BadUserInput, Unavailable (no room).
         """
-        scope.require(KeyScope.RUNS_WRITE)
         run_id = ids.parse("run", run_id, field="run_id")
+        await scope.require_of(KeyScope.RUNS_WRITE, run_id, self._store.exists, field="run_id")
         name = server_batch_id() if batch is None else batch_id(batch)
         self._storage.take(draft.size_bytes)
         stored = await self._store.append(scope, run_id, name, draft, self._clock.now())
@@ -81,23 +81,23 @@ class Metrics:
         self, scope: Scope, run_ids: list[str], request: SummariesRequest
     ) -> dict[str, list[MetricSummary]]:
         """Summaries in order of key, for every run id."""
-        scope.require(KeyScope.RUNS_READ)
+        scope.carry(KeyScope.RUNS_READ)
         return await self._store.summaries(scope, run_ids, request)
 
     async def keys(self, scope: Scope, run_ids: list[str], request: KeysRequest) -> dict[str, Page[MetricKey]]:
         """A page of metric keys, for every run id."""
-        scope.require(KeyScope.RUNS_READ)
+        scope.carry(KeyScope.RUNS_READ)
         return await self._store.keys(scope, run_ids, request)
 
     async def series(self, scope: Scope, run_ids: list[str], request: SeriesRequest) -> dict[str, list[MetricSeries]]:
         """Series in order of key, for every run id. Keys without points in the window are left out."""
-        scope.require(KeyScope.RUNS_READ)
+        scope.carry(KeyScope.RUNS_READ)
         drawn = await self._store.series(scope, run_ids, request)
         return {run_id: found.series for run_id, found in drawn.items()}
 
     async def read(self, scope: Scope, run_id: str, request: SeriesRequest) -> MetricsRead:
         """Series of one run and the place where a live reader goes on. Raises NotFound."""
-        scope.require(KeyScope.RUNS_READ)
+        scope.carry(KeyScope.RUNS_READ)
         run_id = ids.parse("run", run_id)
         await self._require(scope, run_id)
         drawn = (await self._store.series(scope, [run_id], request))[run_id]
@@ -114,7 +114,7 @@ class Metrics:
 
         Raises NotFound before it begins.
         """
-        scope.require(KeyScope.RUNS_READ)
+        scope.carry(KeyScope.RUNS_READ)
         run_id = ids.parse("run", run_id)
         asked = asked_keys(keys)
         await self._require(scope, run_id)
@@ -134,8 +134,8 @@ class Metrics:
 
         Raises NotFound, or BadUserInput for a cursor of another run or ahead of this one, before it begins.
         """
-        scope.require(KeyScope.RUNS_READ)
         run_id = ids.parse("run", run_id, field="run_id")
+        scope.require(KeyScope.RUNS_READ, run_id, field="run_id")  # before anybody's reads are shared
         request = SeriesRequest.of(keys, points, stream=stream)
         seq = read_cursor(STREAM, run_id, after)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from domain import ids
-from domain.access import Scope
+from domain.access import ResourceKind, Scope
 from domain.errors import BadUserInput, NotFound
 from domain.events import LiveHub, MetricsAppended, RunChanged, Watch
 from domain.live import SharedReads, patiently
@@ -104,7 +104,7 @@ class RunStream:
             return (await self._runs.find(scope, run_id),)
 
         async def read() -> tuple[Run | None]:
-            return await self._states.read((scope.workspace_id, run_id), fetch)
+            return await self._states.read((scope.workspace_id, scope.reach(ResourceKind.RUNS), run_id), fetch)
 
         found = await (read() if watch is None else patiently(watch, read))
         if found is None:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Final
 
 from domain import ids
-from domain.access import KeyScope, Scope
-from domain.errors import BadUserInput, DomainError
+from domain.access import Action, KeyScope, ResourceKind, Scope
+from domain.errors import BadUserInput, DomainError, NotFound
 from domain.events import EventBus, RunChanged
 from domain.patch import KEEP, Keep
 from domain.runs import entity, values
@@ -55,8 +55,7 @@ class ManyRuns:
 
         Raises BadUserInput, NotFound and Conflict, naming `ids[…]`, `experiment`, `tags_set[…]` or `tags_delete[…]`.
         """
-        scope.require(KeyScope.RUNS_WRITE)
-        wanted = _checked(run_ids)
+        wanted = await self._allowed(scope, run_ids, Action.WRITE)
         put = values.make_tags(tags_set, field="tags_set")
         if len(tags_delete) > values.MAX_AT_ONCE:
             raise BadUserInput(f"at most {values.MAX_AT_ONCE} keys at once", field="tags_delete")
@@ -75,26 +74,46 @@ class ManyRuns:
 
     async def delete(self, scope: Scope, run_ids: Sequence[str]) -> list[str]:
         """Archives them. Raises BadUserInput, NotFound."""
-        scope.require(KeyScope.RUNS_WRITE)
-        return await self._change(scope, _checked(run_ids), entity.archived)
+        return await self._change(scope, await self._allowed(scope, run_ids, Action.DELETE), entity.archived)
 
     async def restore(self, scope: Scope, run_ids: Sequence[str]) -> list[str]:
         """Brings them back. Raises BadUserInput, NotFound."""
-        scope.require(KeyScope.RUNS_WRITE)
-        return await self._change(scope, _checked(run_ids), entity.restored)
+        return await self._change(scope, await self._allowed(scope, run_ids, Action.DELETE), entity.restored)
 
     async def purge(self, scope: Scope, run_ids: Sequence[str]) -> list[str]:
         """Takes archived runs away from every reader at once; their rows are removed in the background.
 
         Raises BadUserInput, NotFound, and Conflict when one is not archived.
         """
-        scope.require(KeyScope.RUNS_WRITE)
-        wanted = _checked(run_ids)
+        wanted = await self._allowed(scope, run_ids, Action.DELETE)
         await self._runs.mark_many_purged(scope, wanted, self._moment())
         gone = list(dict.fromkeys(wanted))
         self._publish(gone)
         self._purged()
         return gone
+
+    async def _allowed(self, scope: Scope, run_ids: Sequence[str], action: Action) -> list[str]:
+        """The canonical ids of runs with all of which this may be done.
+
+        Raises BadUserInput, NotFound (one that is missing or may not be read comes before all others) and Forbidden.
+        """
+        scope.carry(KeyScope.RUNS_WRITE)
+        wanted = _checked(run_ids)
+        if scope.reach(ResourceKind.RUNS).whole and scope.reach(ResourceKind.RUNS, action).whole:
+            return wanted
+        refusals: list[DomainError] = []
+        for place, run_id in enumerate(wanted):
+            try:
+                scope.require(KeyScope.RUNS_WRITE, run_id, action=action)
+            except DomainError as problem:
+                refusals.append(placed(problem, place))
+        if refusals:
+            found = await self._runs.by_ids(scope, wanted, self._moment())
+            missing = next((place for place, run_id in enumerate(wanted) if run_id not in found), None)
+            if missing is not None:
+                raise NotFound("there is no such run", field=f"ids[{missing}]")
+            raise refusals[0]
+        return wanted
 
     async def _change(self, scope: Scope, run_ids: list[str], decide: Callable[[Run], Run]) -> list[str]:
         changed = await self._runs.change_many(scope, run_ids, self._moment(), decide)

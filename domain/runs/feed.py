@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from domain.access import Scope
+from domain.access import ResourceKind, Scope
 from domain.errors import BadUserInput
 from domain.events import MetricsAppended, RunChanged, RunsHub, RunsWatch
 from domain.live import SharedReads, patiently
@@ -72,7 +72,7 @@ class _Follower:
 
 
 class _Feed:
-    """One list of one workspace, as long as somebody follows it."""
+    """One list of one workspace, as long as somebody follows it: everybody who does may read the same runs."""
 
     def __init__(self, scope: Scope, wanted: RunListing, reads: RunRepository, moment: Callable[[], Moment]) -> None:
         self._scope = scope
@@ -222,7 +222,7 @@ class Feeds:
 
     async def follow(self, scope: Scope, filter_text: str, wanted: RunListing) -> AsyncGenerator[RunChange, None]:
         """The changes of a list from now on. `filter_text` is what the filter of `wanted` was made of."""
-        key = (scope.workspace_id, filter_text, wanted.experiment_id)
+        key = (scope.workspace_id, scope.reach(ResourceKind.RUNS), filter_text, wanted.experiment_id)
         feed = self._feeds.get(key)
         if feed is None:
             feed = self._feeds[key] = _Feed(scope, wanted, self._reads, self._moment)

@@ -44,7 +44,10 @@ class NewRun:
 
 
 class RunRepository(Protocol):
-    """Where runs are kept. Each method is one atomic unit and sees only the scope's workspace."""
+    """Where runs are kept. Each method is one atomic unit and sees only what the scope may read.
+
+    Of a parent that may not be read, a run does not tell.
+    """
 
     async def create(self, scope: Scope, new: NewRun, token: ClientToken | None, at: Moment) -> Run:
         """Makes the run, or answers the one that the token made before.
@@ -71,7 +74,7 @@ class RunRepository(Protocol):
         ...
 
     async def by_ids(self, scope: Scope, run_ids: Sequence[str], at: Moment) -> dict[str, Run]:
-        """Those that exist, archived ones included."""
+        """Those that exist and may be read, archived ones included."""
         ...
 
     async def page(self, scope: Scope, wanted: RunListing, at: Moment) -> Page[Run]:

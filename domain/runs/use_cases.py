@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from domain import ids, names
-from domain.access import KeyScope, Scope
+from domain.access import Action, KeyScope, ResourceKind, Scope
 from domain.clock import Clock
 from domain.errors import BadUserInput, Conflict, NotFound
 from domain.events import EventBus, RunChanged, RunsHub
@@ -99,7 +99,7 @@ class Runs:
         """
         scope.require(KeyScope.RUNS_WRITE)
         if config_from is not None:
-            scope.require(KeyScope.RUNS_READ)
+            scope.carry(KeyScope.RUNS_READ)
         given_params, given_tags = list(params), list(tags)
         at = self._moment()
         experiment_id, experiment_name = reference(DEFAULT_NAME if experiment is None else experiment)
@@ -153,7 +153,7 @@ class Runs:
 
         Raises NotFound (the run, or the experiment by field), BadUserInput, Conflict.
         """
-        scope.require(KeyScope.RUNS_WRITE)
+        scope.carry(KeyScope.RUNS_WRITE)
         changes: dict[str, Any] = {}
         if not isinstance(name, Keep):
             changes["name"] = names.title(name)
@@ -186,11 +186,11 @@ class Runs:
 
     async def delete(self, scope: Scope, run_id: str) -> Run:
         """Archives it: hidden, and restorable. Raises NotFound."""
-        return await self._change(scope, run_id, entity.archived)
+        return await self._change(scope, run_id, entity.archived, action=Action.DELETE)
 
     async def restore(self, scope: Scope, run_id: str) -> Run:
         """Brings it back. Raises NotFound."""
-        return await self._change(scope, run_id, entity.restored)
+        return await self._change(scope, run_id, entity.restored, action=Action.DELETE)
 
     async def purge(self, scope: Scope, run_id: str) -> str:
         """Removes an archived run for good, with points, logs and links; its id. Raises NotFound, Conflict.
@@ -198,8 +198,7 @@ class Runs:
         It is gone for every reader at once; its rows then go in bounded pieces. What a crash leaves behind is removed
         by the next `sweep_purged`.
         """
-        scope.require(KeyScope.RUNS_WRITE)
-        canonical = ids.parse("run", run_id)
+        canonical = await self._allowed(scope, run_id, Action.DELETE)
         await self._runs.mark_purged(scope, canonical, self._moment())
         self._bus.publish(RunChanged(canonical))
         await self._runs.sweep(rows=self.PURGE_ROWS)
@@ -249,18 +248,18 @@ class Runs:
         return found
 
     async def find(self, scope: Scope, run_id: str) -> Run | None:
-        """One run, archived or not; None when there is none."""
+        """One run, archived or not; None when there is none that may be read."""
         canonical = ids.parse("run", run_id)
         return (await self.by_ids(scope, [canonical])).get(canonical)
 
     async def by_ids(self, scope: Scope, run_ids: Sequence[str]) -> dict[str, Run]:
-        """Those that exist, by canonical id."""
-        scope.require(KeyScope.RUNS_READ)
+        """Those that exist and may be read, by canonical id."""
+        scope.carry(KeyScope.RUNS_READ)
         return await self._runs.by_ids(scope, run_ids, self._moment())
 
     async def page(self, scope: Scope, request: RunsRequest) -> Page[Run]:
         """A page of the workspace's runs, or of one experiment's. Raises BadUserInput."""
-        scope.require(KeyScope.RUNS_READ)
+        scope.carry(KeyScope.RUNS_READ)
         if request.experiment_id is not None:
             canonical = ids.parse("exp", request.experiment_id, field="experiment_id")
             request = replace(request, experiment_id=canonical)
@@ -277,7 +276,9 @@ class Runs:
         return await self._pages(scope, RunParents("owner", tuple(user_ids)), request)
 
     async def children(self, scope: Scope, run_ids: Sequence[str], request: RunsRequest) -> dict[str, Page[Run]]:
-        """A page of nested runs under each run."""
+        """A page of nested runs under each run. Raises NotFound for one that may not be read."""
+        for run_id in run_ids:
+            scope.require(KeyScope.RUNS_READ, run_id)
         return await self._pages(scope, RunParents("parent", tuple(run_ids)), request)
 
     async def updates(self, scope: Scope, run_id: str) -> AsyncGenerator[Run, None]:
@@ -314,7 +315,7 @@ class Runs:
 
         Raises BadUserInput (`filter`, `experiment_id`, too long a list) and NotFound (the experiment).
         """
-        scope.require(KeyScope.RUNS_READ)
+        scope.carry(KeyScope.RUNS_READ)
         if experiment_id is not None:
             experiment_id = ids.parse("exp", experiment_id, field="experiment_id")
             if not await self._experiments.by_ids(scope, [experiment_id]):
@@ -327,15 +328,32 @@ class Runs:
     # --- parts -----------------------------------------------------------------------------------------
 
     async def _shared(self, scope: Scope, run_id: str) -> Run | None:
-        return await self._reads.read((scope.workspace_id, run_id), lambda: self.find(scope, run_id))
+        place = (scope.workspace_id, scope.reach(ResourceKind.RUNS), run_id)
+        return await self._reads.read(place, lambda: self.find(scope, run_id))
 
     async def _pages(self, scope: Scope, parents: RunParents, request: RunsRequest) -> dict[str, Page[Run]]:
-        scope.require(KeyScope.RUNS_READ)
+        scope.carry(KeyScope.RUNS_READ)
         return await self._runs.pages(scope, parents, listing(request), self._moment())
 
-    async def _change(self, scope: Scope, run_id: str, decide: Callable[[Run], Run], *, id_field: str = "id") -> Run:
-        scope.require(KeyScope.RUNS_WRITE)
+    async def _allowed(self, scope: Scope, run_id: str, action: Action, *, id_field: str = "id") -> str:
+        """The canonical id of a run with which this may be done. Raises BadUserInput, NotFound, Forbidden."""
         canonical = ids.parse("run", run_id, field=id_field)
+        await scope.require_of(KeyScope.RUNS_WRITE, canonical, self._exists, action=action)
+        return canonical
+
+    async def _exists(self, scope: Scope, run_id: str) -> bool:
+        return bool(await self._runs.by_ids(scope, [run_id], self._moment()))
+
+    async def _change(
+        self,
+        scope: Scope,
+        run_id: str,
+        decide: Callable[[Run], Run],
+        *,
+        action: Action = Action.WRITE,
+        id_field: str = "id",
+    ) -> Run:
+        canonical = await self._allowed(scope, run_id, action, id_field=id_field)
         run, changed = await self._runs.change(scope, canonical, self._moment(), decide)
         if changed:
             self._bus.publish(RunChanged(canonical))

@@ -11,7 +11,7 @@ from typing import Final
 from asyncpg import Record
 
 from domain import ids
-from domain.access import Scope
+from domain.access import ResourceKind, Scope
 from domain.errors import Unavailable
 from domain.metrics import (
     MAX_KEYS,
@@ -37,6 +37,7 @@ from persistence.metrics.codec import decode
 from persistence.metrics.drawing import Drawing
 from persistence.metrics.export import exported
 from persistence.metrics.rows import off_loop, read_summary
+from persistence.reach import reached
 
 POINTS_AT_ONCE: Final = 200_000
 BATCHES_AT_ONCE: Final = 5_000
@@ -53,6 +54,8 @@ class MetricReads:
         self._database = database
 
     async def exists(self, scope: Scope, run_id: str) -> bool:
+        if run_id not in scope.reach(ResourceKind.RUNS):
+            return False
         found = await self._database.fetchval(sql.EXISTS, ids.to_uuid(scope.workspace_id), ids.to_uuid(run_id))
         return found is not None
 
@@ -126,6 +129,8 @@ class MetricReads:
         return True
 
     async def since(self, scope: Scope, run_id: str, seq: int, until: int | None = None) -> MetricsSince | None:
+        if run_id not in scope.reach(ResourceKind.RUNS):
+            return None
         # Sequence numbers have no gaps, so a number of batches is a place.
         batches = BATCHES_AT_ONCE if until is None else min(BATCHES_AT_ONCE, max(0, until - seq))
         rows = await self._database.fetch(
@@ -147,7 +152,7 @@ class MetricReads:
         return exported(self._database, scope, run_id, keys)
 
     async def _of_runs(self, statement: str, scope: Scope, run_ids: Sequence[str], *more: object) -> list[Record]:
-        runs = [ids.to_uuid(run_id) for run_id in run_ids]
+        runs = [ids.to_uuid(run_id) for run_id in reached(scope.reach(ResourceKind.RUNS), run_ids)]
         return await self._database.fetch(statement, ids.to_uuid(scope.workspace_id), runs, *more)
 
 
