@@ -100,6 +100,8 @@ class Gate:
                 return NOBODY
         elif is_public(scope["method"], path):
             self._rates.visit(scope)
+            if (scope["method"], path) in public.EITHER_WAY:
+                return await self._resolve(scope, credentials)
             return NOBODY
         caller = await self._resolve(scope, credentials)
         if caller.scope is not None:

@@ -16,10 +16,16 @@ ROUTES: Final[frozenset[tuple[str, str]]] = frozenset(
         ("POST", "/api/auth/setup"),
         ("POST", "/api/auth/login"),
         ("POST", "/api/auth/refresh"),
+        ("POST", "/api/auth/mfa/totp/verify"),
+        ("POST", "/api/auth/mfa/recovery"),
         ("POST", "/api/auth/mfa/webauthn/authenticate/start"),
         ("POST", "/api/auth/mfa/webauthn/authenticate/finish"),
     }
 )
+
+# Of these, what looks at credentials when they come: with a token of a first step it completes a sign-in, and for a
+# signed-in caller it does something else.
+EITHER_WAY: Final[frozenset[tuple[str, str]]] = frozenset({("POST", "/api/auth/mfa/totp/verify")})
 
 # Pages that a person needs before signing in. They carry no data.
 PAGES: Final[frozenset[tuple[str, str]]] = frozenset(
@@ -46,6 +52,8 @@ ROOT_FIELDS: Final[dict[str, frozenset[str]]] = {
             "authSetup",
             "authLogin",
             "authRefresh",
+            "mfaTotpVerify",
+            "recoveryCodeUse",
             "webauthnAuthenticateStart",
             "webauthnAuthenticateFinish",
         }

@@ -27,17 +27,28 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 _ANSWER: Final = "axonml.rate"
 _UNCOUNTED: Final = frozenset({"/health"})  # whoever asks whether the server lives must always hear it
-# What a stranger tries passwords, tokens and passkeys on, or has challenges stored by; the same by GraphQL.
+# What a stranger tries passwords, tokens, codes and passkeys on, or has challenges stored by; the same by GraphQL.
 _SIGN_IN: Final = frozenset(
     {
         "/api/auth/login",
         "/api/auth/setup",
+        "/api/auth/mfa/totp/verify",
+        "/api/auth/mfa/recovery",
         "/api/auth/mfa/webauthn/authenticate/start",
         "/api/auth/mfa/webauthn/authenticate/finish",
     }
 )
 _REFRESH: Final = frozenset({"/api/auth/refresh"})
-SIGN_IN_FIELDS: Final = frozenset({"authLogin", "authSetup", "webauthnAuthenticateStart", "webauthnAuthenticateFinish"})
+SIGN_IN_FIELDS: Final = frozenset(
+    {
+        "authLogin",
+        "authSetup",
+        "mfaTotpVerify",
+        "recoveryCodeUse",
+        "webauthnAuthenticateStart",
+        "webauthnAuthenticateFinish",
+    }
+)
 REFRESH_FIELDS: Final = frozenset({"authRefresh"})
 REMEMBERED: Final = 10_000
 

@@ -6,11 +6,24 @@ from typing import Final
 
 from starlette.routing import WebSocketRoute
 
-from server.rest import endpoints, experiments, identity, logs, metrics, models, passkeys, runs, stream, system
+from server.rest import (
+    endpoints,
+    experiments,
+    identity,
+    logs,
+    metrics,
+    models,
+    passkeys,
+    runs,
+    second_factors,
+    stream,
+    system,
+)
 from server.rest.route import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *identity.ROUTES,
+    *second_factors.ROUTES,
     *passkeys.ROUTES,
     *experiments.ROUTES,
     *runs.ROUTES,

@@ -6,11 +6,12 @@ changing `schema/openapi.json` first.
 
 from __future__ import annotations
 
-from server.rest.operations import auth, endpoints, experiments, metrics, models, passkeys, runs, system
+from server.rest.operations import auth, endpoints, experiments, metrics, models, passkeys, runs, second_factors, system
 
 SERVED = (
     *system.OPERATIONS,
     *auth.OPERATIONS,
+    *second_factors.OPERATIONS,
     *passkeys.OPERATIONS,
     *experiments.OPERATIONS,
     *runs.OPERATIONS,
