@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from domain import ids
-from domain.access import Scope
+from domain.access import Reach, ResourceKind, Scope
 from domain.architecture import parse
 from domain.endpoints import (
     Deployment,
@@ -27,6 +27,7 @@ from domain.paging import Keyset, Page, PageRequest
 from persistence.database import Connection, Database
 from persistence.idempotency import claim
 from persistence.pages import FIRST_ARGUMENT, Listing, pages
+from persistence.reach import reached, within
 
 _ENDPOINT: Final = (
     "e.id, e.workspace_id, e.name, e.status, e.status_reason, e.replicas, e.config, e.port, e.owner_id, e.created_at,"
@@ -67,17 +68,25 @@ class PostgresEndpoints:
         async with self._database.transaction() as tx:
             before = await _lock(tx, "e.workspace_id = $1 AND e.id = $2", _workspace(scope), ids.to_uuid(endpoint_id))
             if before is None:
-                raise NotFound("no such endpoint", field="id")
+                raise NotFound("there is no such endpoint", field="id")
             return await _apply(tx, before, transition, most)
 
     async def create_or_change(
-        self, scope: Scope, endpoint: Endpoint, transition: Transition, token: ClientToken | None, *, most: int
+        self,
+        scope: Scope,
+        endpoint: Endpoint,
+        transition: Transition,
+        token: ClientToken | None,
+        *,
+        admit: Callable[[str | None], None],
+        most: int,
     ) -> Endpoint:
         async with self._database.transaction() as tx:
             made = await _insert(tx, scope, endpoint)
             before = await _lock(tx, "e.workspace_id = $1 AND e.name = $2", _workspace(scope), endpoint.name)
             if before is None:
                 raise NotFound("the endpoint was deleted meanwhile; send the request again", field="endpoint")
+            admit(None if made else before.id)
             first = await claim(tx, scope, token, ids.to_uuid(before.id))
             if first is not None:
                 if made:  # rolls the new one back
@@ -93,7 +102,7 @@ class PostgresEndpoints:
         async with self._database.transaction() as tx:
             found = await _lock(tx, "e.workspace_id = $1 AND e.id = $2", _workspace(scope), ids.to_uuid(endpoint_id))
             if found is None:
-                raise NotFound("no such endpoint", field="id")
+                raise NotFound("there is no such endpoint", field="id")
             check(found)
             await tx.execute("DELETE FROM endpoints WHERE id = $1", ids.to_uuid(endpoint_id))
 
@@ -101,7 +110,7 @@ class PostgresEndpoints:
         rows = await self._database.fetch(
             f"SELECT {_ENDPOINT} FROM endpoints e WHERE e.workspace_id = $1 AND e.id = ANY($2::uuid[])",  # noqa: S608
             _workspace(scope),
-            [ids.to_uuid(endpoint_id) for endpoint_id in endpoint_ids],
+            [ids.to_uuid(endpoint_id) for endpoint_id in reached(_reach(scope), endpoint_ids)],
         )
         return {endpoint.id: endpoint for endpoint in map(_endpoint, rows)}
 
@@ -111,16 +120,17 @@ class PostgresEndpoints:
             _workspace(scope),
             name,
         )
-        return None if row is None else _endpoint(row)
+        found = None if row is None else _endpoint(row)
+        return found if found is not None and found.id in _reach(scope) else None
 
     async def page(self, scope: Scope, page: PageRequest, offset: int = 0) -> Page[Endpoint]:
         workspace = _workspace(scope)
-        listing = _listing("endpoints", "e.workspace_id = p.id")
+        listing = _listing(scope, "endpoints", "e.workspace_id = p.id")
         return (await pages(self._database, listing, [workspace], page, offset))[workspace]
 
     async def of_owners(self, scope: Scope, owner_ids: Sequence[str], page: PageRequest) -> dict[str, Page[Endpoint]]:
         where = f"e.owner_id = p.id AND e.workspace_id = ${FIRST_ARGUMENT}"
-        listing = _listing("endpoints of owner", where, _workspace(scope))
+        listing = _listing(scope, "endpoints of owner", where, _workspace(scope))
         found = await pages(self._database, listing, [ids.to_uuid(owner) for owner in owner_ids], page)
         return {owner: found[ids.to_uuid(owner)] for owner in owner_ids}
 
@@ -131,7 +141,7 @@ class PostgresEndpoints:
             f"e.workspace_id = ${FIRST_ARGUMENT} AND e.id IN"  # noqa: S608 - constants only
             " (SELECT t.endpoint_id FROM endpoint_traffic t WHERE t.version_id = p.id)"
         )
-        listing = _listing("endpoints of version", where, _workspace(scope))
+        listing = _listing(scope, "endpoints of version", where, _workspace(scope))
         found = await pages(self._database, listing, [ids.to_uuid(version) for version in version_ids], page)
         return {version: found[ids.to_uuid(version)] for version in version_ids}
 
@@ -248,7 +258,7 @@ async def _write_traffic(tx: Connection, endpoint: Endpoint) -> None:
 
 
 def _version_gone() -> NotFound:
-    return NotFound("no such model version", field="version_id")
+    return NotFound("there is no such model version", field="version_id")
 
 
 async def _admit(tx: Connection, endpoint: Endpoint, most: int) -> None:
@@ -268,21 +278,26 @@ async def _admit(tx: Connection, endpoint: Endpoint, most: int) -> None:
 
 async def _of_token(tx: Connection, scope: Scope, endpoint: UUID) -> Endpoint:
     found = await _lock(tx, "e.workspace_id = $1 AND e.id = $2", _workspace(scope), endpoint)
-    if found is None:
+    if found is None or found.id not in _reach(scope):
         raise NotFound("what this client token made is gone", field="client_token")
     return found
 
 
-def _listing(name: str, where: str, *arguments: object) -> Listing[Endpoint]:
+def _reach(scope: Scope) -> Reach:
+    return scope.reach(ResourceKind.ENDPOINTS)
+
+
+def _listing(scope: Scope, name: str, where: str, *arguments: object) -> Listing[Endpoint]:
+    readable, more = within(_reach(scope), "e.id", FIRST_ARGUMENT + len(arguments))
     return Listing(
         columns=_ENDPOINT,
         source="endpoints e",
-        where=where,
+        where=where + readable,
         order=_NEWEST,
         keyset=Keyset((name,), (datetime, str)),
         item=_endpoint,
         key=lambda row: (row["created_at"], ids.from_uuid("end", row["id"])),
-        arguments=arguments,
+        arguments=(*arguments, *more),
     )
 
 

@@ -14,7 +14,7 @@ Transition = Callable[[Endpoint], Endpoint]
 
 
 class EndpointRepository(Protocol):
-    """Endpoints of one workspace; each call is one atomic unit."""
+    """Endpoints of one workspace, as far as the scope may read them; each call is one atomic unit."""
 
     async def create(self, scope: Scope, endpoint: Endpoint, token: ClientToken | None, *, most: int) -> Endpoint:
         """Raises Conflict for a taken name, or when more than `most` would be active on its host; NotFound for a
@@ -27,10 +27,19 @@ class EndpointRepository(Protocol):
         ...
 
     async def create_or_change(
-        self, scope: Scope, endpoint: Endpoint, transition: Transition, token: ClientToken | None, *, most: int
+        self,
+        scope: Scope,
+        endpoint: Endpoint,
+        transition: Transition,
+        token: ClientToken | None,
+        *,
+        admit: Callable[[str | None], None],
+        most: int,
     ) -> Endpoint:
         """Creates `endpoint`, or applies the transition to the one that has its name. A token that was used before
         answers the endpoint as it is now.
+
+        `admit` is told the id of that one, locked, or None, before anything is kept; what it raises is raised.
         """
         ...
 

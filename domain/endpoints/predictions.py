@@ -64,7 +64,7 @@ class Predictor:
         Raises Forbidden, NotFound, BadUserInput, PayloadTooLarge, Unavailable (it does not run here), Overloaded with
         `retry_after`, DeadlineExceeded, or InferenceError.
         """
-        scope.require(KeyScope.PREDICT)
+        scope.carry(KeyScope.PREDICT)
         arrived = time.perf_counter()
         prepared = await self._prepare(scope, request)
         try:
@@ -76,7 +76,7 @@ class Predictor:
 
     async def predict_many(self, scope: Scope, requests: Sequence[PredictionRequest]) -> list[Answer]:
         """Computes requests that arrived together, those for one version in one submission; failures in place."""
-        scope.require(KeyScope.PREDICT)
+        scope.carry(KeyScope.PREDICT)
         arrived = time.perf_counter()
         answers: dict[int, Answer] = {}
         groups: dict[tuple[str, str, int | None], list[tuple[int, _Prepared]]] = {}
@@ -128,6 +128,8 @@ class Predictor:
         route = self._operator.route(scope.workspace_id, request.endpoint)
         if route is None:
             route = await self._find(scope, request.endpoint)
+        else:
+            scope.require(KeyScope.PREDICT, route.endpoint_id, field="endpoint")
         limit = route.config.timeout_ms
         if request.timeout_ms is not None:
             if isinstance(request.timeout_ms, bool) or not 1 <= request.timeout_ms <= MAX_TIMEOUT_MS:
@@ -141,7 +143,10 @@ class Predictor:
         return _Prepared(request, route, inputs, rows, by_name, deadline)
 
     async def _find(self, scope: Scope, name: str) -> Route:
-        """The way to an endpoint whose place is not known by that spelling. Raises NotFound, or Unavailable."""
+        """The way to an endpoint whose place is not known by that spelling.
+
+        Raises NotFound, Forbidden, or Unavailable.
+        """
         endpoint = None
         if ids.looks_like_id(name):
             wanted = ids.parse("end", name, field="endpoint")
@@ -149,7 +154,8 @@ class Predictor:
         elif is_slug(name):
             endpoint = await self._endpoints.by_name(scope, name)
         if endpoint is None:
-            raise NotFound("no such endpoint", field="endpoint")
+            raise NotFound("there is no such endpoint", field="endpoint")
+        scope.require(KeyScope.PREDICT, endpoint.id, field="endpoint")
         if (problem := elsewhere(endpoint, self._operator.host)) is not None:
             raise problem
         route = self._operator.route(scope.workspace_id, endpoint.id)

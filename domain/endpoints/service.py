@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from domain import ids, names
-from domain.access import KeyScope, Scope
+from domain.access import Action, KeyScope, Scope
 from domain.clock import Clock
 from domain.endpoints import lifecycle
 from domain.endpoints.entities import (
@@ -59,7 +59,7 @@ class Endpoints:
 
     async def find(self, scope: Scope, *, endpoint_id: str | None = None, name: str | None = None) -> Endpoint | None:
         """One endpoint by id or by name; None when there is none. Raises BadUserInput unless exactly one is given."""
-        scope.require(KeyScope.ENDPOINTS_READ)
+        scope.carry(KeyScope.ENDPOINTS_READ)
         if (endpoint_id is None) == (name is None):
             raise BadUserInput("give either id or name", field="id")
         if endpoint_id is not None:
@@ -72,34 +72,34 @@ class Endpoints:
         by_id = ids.looks_like_id(endpoint)
         found = await (self.find(scope, endpoint_id=endpoint) if by_id else self.find(scope, name=endpoint))
         if found is None:
-            raise NotFound("no such endpoint", field="id")
+            raise NotFound("there is no such endpoint", field="id")
         return found
 
     async def list(self, scope: Scope, page: PageRequest, *, offset: int = 0) -> Page[Endpoint]:
         """The endpoints of the workspace, newest first."""
-        scope.require(KeyScope.ENDPOINTS_READ)
+        scope.carry(KeyScope.ENDPOINTS_READ)
         return await self._endpoints.page(scope, page, offset)
 
     async def by_ids(self, scope: Scope, endpoint_ids: Sequence[str]) -> dict[str, Endpoint]:
-        """Those that exist, by id."""
-        scope.require(KeyScope.ENDPOINTS_READ)
+        """Those that exist and may be read, by id."""
+        scope.carry(KeyScope.ENDPOINTS_READ)
         return await self._endpoints.by_ids(scope, endpoint_ids)
 
     async def of_owners(self, scope: Scope, owner_ids: Sequence[str], page: PageRequest) -> dict[str, Page[Endpoint]]:
         """The endpoints of each user, newest first."""
-        scope.require(KeyScope.ENDPOINTS_READ)
+        scope.carry(KeyScope.ENDPOINTS_READ)
         return await self._endpoints.of_owners(scope, owner_ids, page)
 
     async def of_versions(
         self, scope: Scope, version_ids: Sequence[str], page: PageRequest
     ) -> dict[str, Page[Endpoint]]:
         """The endpoints whose traffic each version takes, newest first."""
-        scope.require(KeyScope.ENDPOINTS_READ)
+        scope.carry(KeyScope.ENDPOINTS_READ)
         return await self._endpoints.of_versions(scope, version_ids, page)
 
     async def served_versions(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, ModelVersion]:
         """The versions behind endpoints, by id, for whoever may see the endpoints."""
-        scope.require(KeyScope.ENDPOINTS_READ)
+        scope.carry(KeyScope.ENDPOINTS_READ)
         return await self._models.versions_by_ids(scope, version_ids)
 
     # --- write -----------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class Endpoints:
         Raises NotFound, BadUserInput, Conflict for a version that cannot be served, Unavailable when another server
         is at work for it.
         """
-        scope.require(KeyScope.ENDPOINTS_WRITE)
+        scope.carry(KeyScope.ENDPOINTS_WRITE)
         if version_id is not None:
             version_id = (await self._servable(scope, version_id)).id
         return await self._change(scope, endpoint, self._to(version_id, replicas, config))
@@ -170,7 +170,7 @@ class Endpoints:
 
         Raises as `update`.
         """
-        scope.require(KeyScope.ENDPOINTS_WRITE)
+        scope.carry(KeyScope.ENDPOINTS_WRITE)
         version = await self._servable(scope, version_id)
         new = self._new(scope, endpoint, version.id, replicas or 1, config, start=True)
         change = self._to(version.id, replicas, config)
@@ -184,7 +184,12 @@ class Endpoints:
             config=dict(config or {}),
         )
         deployed = await self._endpoints.create_or_change(
-            scope, new, lambda found: start(change(found)), token, most=self._most
+            scope,
+            new,
+            lambda found: start(change(found)),
+            token,
+            admit=partial(_admit, scope, new.name),
+            most=self._most,
         )
         self._operator.wake(deployed)
         return deployed
@@ -194,7 +199,6 @@ class Endpoints:
 
         Raises NotFound, Conflict (nothing to serve, or too many active endpoints) or Unavailable (another server's).
         """
-        scope.require(KeyScope.ENDPOINTS_WRITE)
         return await self._change(scope, endpoint, partial(lifecycle.start, host=self._operator.host, now=self._now()))
 
     async def stop(self, scope: Scope, endpoint: str) -> Endpoint:
@@ -202,7 +206,6 @@ class Endpoints:
 
         Raises NotFound, or Unavailable when another server is at work for it.
         """
-        scope.require(KeyScope.ENDPOINTS_WRITE)
         return await self._change(scope, endpoint, partial(lifecycle.stop, host=self._operator.host, now=self._now()))
 
     async def delete(self, scope: Scope, endpoint: str) -> str:
@@ -210,15 +213,14 @@ class Endpoints:
 
         Raises NotFound, Conflict while it is active, or Unavailable when another server is at work for it.
         """
-        scope.require(KeyScope.ENDPOINTS_WRITE)
-        found = await self.get(scope, endpoint)
+        found = await self._allowed(scope, endpoint, Action.DELETE)
         await self._endpoints.delete(scope, found.id, partial(lifecycle.removable, host=self._operator.host))
         self._operator.forget(found.id)
         return found.id
 
     async def settled(self, scope: Scope, endpoint: Endpoint, seconds: float) -> Endpoint:
         """The endpoint once nothing is left to do for it, or as it is after that time."""
-        scope.require(KeyScope.ENDPOINTS_READ)
+        scope.carry(KeyScope.ENDPOINTS_READ)
         await self._operator.settled(endpoint.id, seconds)
         return (await self._endpoints.by_ids(scope, [endpoint.id])).get(endpoint.id, endpoint)
 
@@ -277,8 +279,15 @@ class Endpoints:
             config=config,
         )
 
-    async def _change(self, scope: Scope, endpoint: str, transition: Transition) -> Endpoint:
+    async def _allowed(self, scope: Scope, endpoint: str, action: Action) -> Endpoint:
+        """The endpoint, by id or name, with which this may be done. Raises BadUserInput, NotFound, Forbidden."""
+        scope.carry(KeyScope.ENDPOINTS_WRITE)
         found = await self.get(scope, endpoint)
+        scope.require(KeyScope.ENDPOINTS_WRITE, found.id, action=action)
+        return found
+
+    async def _change(self, scope: Scope, endpoint: str, transition: Transition) -> Endpoint:
+        found = await self._allowed(scope, endpoint, Action.WRITE)
         changed = await self._endpoints.change(scope, found.id, transition, most=self._most)
         self._operator.wake(changed)
         return changed
@@ -287,10 +296,21 @@ class Endpoints:
         wanted = ids.parse("ver", version_id, field="version_id")
         version = (await self._models.versions_by_ids(scope, [wanted])).get(wanted)
         if version is None:
-            raise NotFound("no such model version", field="version_id")
+            raise NotFound("there is no such model version", field="version_id")
         if version.servable_reason is not None:
             raise Conflict(
                 f"version {version.version} of {version.model_name!r} cannot be served: {version.servable_reason}",
                 field="version_id",
             )
         return version
+
+
+def _admit(scope: Scope, name: str, found: str | None) -> None:
+    """That the caller may make an endpoint of that name, or change the one (by id) that has it.
+
+    Raises Forbidden; and Conflict for one that may not be read, whose name is taken all the same.
+    """
+    try:
+        scope.require(KeyScope.ENDPOINTS_WRITE, found)
+    except NotFound:
+        raise Conflict(f"an endpoint called {name!r} exists already", field="endpoint") from None

@@ -66,7 +66,10 @@ class BlobStore(Protocol):
 
 
 class ModelRepository(Protocol):
-    """Models and versions, read and written within one workspace; each call is one atomic unit."""
+    """Models and versions, read and written within what the scope may read; each call is one atomic unit.
+
+    Of a run that may not be read, a version does not tell.
+    """
 
     async def create(self, scope: Scope, model: Model, token: ClientToken | None) -> Model:
         """Raises Conflict for a taken name."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from domain import architecture as architectures
 from domain import ids, names
-from domain.access import KeyScope, Scope
+from domain.access import Action, KeyScope, ResourceKind, Scope
 from domain.clock import Clock
 from domain.errors import BadUserInput, Conflict, NotFound, PayloadTooLarge
 from domain.idempotency import ClientToken
@@ -97,7 +97,7 @@ class Models:
 
     async def update(self, scope: Scope, model: str, changes: ModelChanges) -> Model:
         """Changes a model, given by id or name. Raises NotFound, BadUserInput, or Conflict for a taken name."""
-        scope.require(KeyScope.MODELS_WRITE)
+        scope.carry(KeyScope.MODELS_WRITE)
         checked = ModelChanges()
         if "name" in changes:
             checked["name"] = names.slug(changes["name"])
@@ -107,7 +107,7 @@ class Models:
             checked["model_type"] = rules.model_type(changes["model_type"])
         if "tags" in changes:
             checked["tags"] = rules.checked_tags(changes["tags"])
-        found = await self.get(scope, model)
+        found = await self._allowed(scope, model)
         return await self._models.update(scope, found.id, checked, _milliseconds(self._clock.now()))
 
     async def delete(self, scope: Scope, model: str) -> str:
@@ -115,15 +115,14 @@ class Models:
 
         Raises NotFound, or Conflict while an endpoint needs one of the versions.
         """
-        scope.require(KeyScope.MODELS_WRITE)
-        found = await self.get(scope, model)
+        found = await self._allowed(scope, model, Action.DELETE)
         for sha256 in await self._models.delete(scope, found.id):
             await self._blobs.release(sha256)
         return found.id
 
     async def find(self, scope: Scope, *, model_id: str | None = None, name: str | None = None) -> Model | None:
         """One model by id or by name, None when there is none. Raises BadUserInput unless exactly one is given."""
-        scope.require(KeyScope.MODELS_READ)
+        scope.carry(KeyScope.MODELS_READ)
         if (model_id is None) == (name is None):
             raise BadUserInput("give either id or name", field="id")
         if model_id is not None:
@@ -136,60 +135,62 @@ class Models:
         by_id = ids.looks_like_id(model)
         found = await (self.find(scope, model_id=model) if by_id else self.find(scope, name=model))
         if found is None:
-            raise NotFound("no such model", field="id")
+            raise NotFound("there is no such model", field="id")
         return found
 
     async def list(self, scope: Scope, page: PageRequest, *, filter: str | None = None, offset: int = 0) -> Page[Model]:  # noqa: A002 - the API's word
         """The models of the workspace, newest first. Raises BadUserInput for a bad filter or cursor."""
-        scope.require(KeyScope.MODELS_READ)
+        scope.carry(KeyScope.MODELS_READ)
         return await self._models.page(scope, parse(filter, rules.FILTER), (filter or "").strip(), page, offset)
 
     async def by_ids(self, scope: Scope, model_ids: Sequence[str]) -> dict[str, Model]:
-        """Those that exist, by id."""
-        scope.require(KeyScope.MODELS_READ)
+        """Those that exist and may be read, by id."""
+        scope.carry(KeyScope.MODELS_READ)
         return await self._models.by_ids(scope, model_ids)
 
     async def of_owners(self, scope: Scope, owner_ids: Sequence[str], page: PageRequest) -> dict[str, Page[Model]]:
         """The models of each user, newest first."""
-        scope.require(KeyScope.MODELS_READ)
+        scope.carry(KeyScope.MODELS_READ)
         return await self._models.of_owners(scope, owner_ids, page)
 
     # --- versions, read --------------------------------------------------------------------------
 
     async def versions_by_ids(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, ModelVersion]:
-        """Those that exist, by id."""
-        scope.require(KeyScope.MODELS_READ)
+        """Those that exist and may be read, by id."""
+        scope.carry(KeyScope.MODELS_READ)
         return await self._models.versions_by_ids(scope, version_ids)
 
     async def versions_of_models(
         self, scope: Scope, model_ids: Sequence[str], page: PageRequest, *, offset: int = 0
     ) -> dict[str, Page[ModelVersion]]:
-        """The versions of each model, highest number first."""
-        scope.require(KeyScope.MODELS_READ)
+        """The versions of each model, highest number first. Raises NotFound for one that may not be read."""
+        scope.carry(KeyScope.MODELS_READ)
+        for model_id in model_ids:
+            scope.require(KeyScope.MODELS_READ, model_id)
         return await self._models.versions_of_models(scope, model_ids, page, offset)
 
     async def versions_of_runs(
         self, scope: Scope, run_ids: Sequence[str], page: PageRequest
     ) -> dict[str, Page[ModelVersion]]:
         """The versions that came out of each run, newest first."""
-        scope.require(KeyScope.MODELS_READ)
+        scope.carry(KeyScope.MODELS_READ)
         return await self._models.versions_of_runs(scope, run_ids, page)
 
     async def latest_of_models(self, scope: Scope, model_ids: Sequence[str]) -> dict[str, ModelVersion]:
         """The READY version with the highest number of each model that has one."""
-        scope.require(KeyScope.MODELS_READ)
+        scope.carry(KeyScope.MODELS_READ)
         return await self._models.latest_of_models(scope, model_ids)
 
     async def architectures(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The architecture documents of the versions that have one."""
-        scope.require(KeyScope.MODELS_READ)
+        scope.carry(KeyScope.MODELS_READ)
         return await self._models.architectures(scope, version_ids)
 
     async def find_version(
         self, scope: Scope, *, version_id: str | None = None, name: str | None = None, version: int | None = None
     ) -> ModelVersion | None:
         """A version by id, or by model name and number (the latest when there is no number); None when missing."""
-        scope.require(KeyScope.MODELS_READ)
+        scope.carry(KeyScope.MODELS_READ)
         if (version_id is None) == (name is None) or (version_id is not None and version is not None):
             raise BadUserInput("give either id, or name and perhaps version", field="id")
         if version_id is not None:
@@ -236,8 +237,7 @@ class Models:
         Raises NotFound before a byte is read, PayloadTooLarge for what is announced too large, and Unavailable for
         what the disk has no room for.
         """
-        scope.require(KeyScope.MODELS_WRITE)
-        await self.get(scope, model)
+        await self._allowed(scope, model)
         if announced is not None and announced > self._upload_limit:
             raise PayloadTooLarge(f"{announced} bytes; a file may have {self._upload_limit}", field="file")
         self._storage.require(Place.FILES, announced or 0)
@@ -258,7 +258,7 @@ class Models:
         Raises BadUserInput (also for a digest other than declared, a lying file, or an architecture that does not
         match it), NotFound for the model or the run, Conflict for a reused client token. Then nothing has changed.
         """
-        scope.require(KeyScope.MODELS_WRITE)
+        scope.carry(KeyScope.MODELS_WRITE)
         if draft.sha256 is not None and _SHA256.fullmatch(draft.sha256) is None:
             raise BadUserInput("expected 64 hexadecimal digits", field="sha256")
         if draft.sha256 is not None and draft.sha256.lower() != file.sha256:
@@ -266,7 +266,7 @@ class Models:
         run_id = None if draft.run_id is None else ids.parse("run", draft.run_id, field="run_id")
         description, tags = rules.description(draft.description), rules.checked_tags(draft.tags)
         metrics = rules.checked_metrics(draft.metrics)
-        found = await self.get(scope, model)
+        found = await self._allowed(scope, model)
         name = file_name(draft.file_name, "")
         inspection, document = await asyncio.to_thread(rules.check_upload, file, name, draft.architecture)
         table = inspection.table
@@ -313,7 +313,7 @@ class Models:
 
     async def update_version(self, scope: Scope, version_id: str, changes: VersionChanges) -> ModelVersion:
         """Changes what may change of a version. Raises NotFound or BadUserInput."""
-        scope.require(KeyScope.MODELS_WRITE)
+        wanted = await self._allowed_version(scope, version_id, Action.WRITE)
         checked = VersionChanges()
         if "description" in changes:
             checked["description"] = rules.description(changes["description"])
@@ -321,7 +321,7 @@ class Models:
             checked["tags"] = rules.checked_tags(changes["tags"])
         if "metrics" in changes:
             checked["metrics"] = rules.checked_metrics(changes["metrics"])
-        return await self._models.update_version(scope, ids.parse("ver", version_id), checked)
+        return await self._models.update_version(scope, wanted, checked)
 
     async def set_architecture(self, scope: Scope, model: str, version: str, document: str | bytes) -> ModelVersion:
         """Gives a version its architecture (the text of the document), once; the same one again changes nothing.
@@ -329,22 +329,22 @@ class Models:
         Raises NotFound, BadUserInput (malformed, or it does not match the weights) or Conflict (another one is set,
         or the file is not safetensors).
         """
-        scope.require(KeyScope.MODELS_WRITE)
+        scope.carry(KeyScope.MODELS_WRITE)
         found = await self.get_version(scope, model, version)
+        scope.require(KeyScope.MODELS_WRITE, found.model_id)
         if found.file is None or found.file.format is not ModelFormat.SAFETENSORS:
             raise Conflict("only a version with a safetensors file takes an architecture", field="architecture")
         parsed = await asyncio.to_thread(architectures.parse_text, document)
         tensors = await self._models.tensors(scope, found.id)
         if tensors is None:
-            raise NotFound("no such version", field="version")
+            raise NotFound("there is no such model version", field="version")
         parsed.check_weights(rules.table_of(tensors))
         self._storage.take(len(document))
         return await self._models.set_architecture(scope, found.id, parsed)
 
     async def delete_version(self, scope: Scope, version_id: str) -> str:
         """Deletes a version; answers its id. Raises NotFound, or Conflict while an endpoint needs it."""
-        scope.require(KeyScope.MODELS_WRITE)
-        wanted = ids.parse("ver", version_id)
+        wanted = await self._allowed_version(scope, version_id, Action.DELETE)
         for sha256 in await self._models.delete_version(scope, wanted):
             await self._blobs.release(sha256)
         return wanted
@@ -355,11 +355,32 @@ class Models:
         `latest` and aliases are refused, because a request sent twice would delete two versions. Raises NotFound,
         BadUserInput, or Conflict while an endpoint needs it.
         """
-        scope.require(KeyScope.MODELS_WRITE)
+        scope.carry(KeyScope.MODELS_WRITE)
         if _NUMBER.fullmatch(number) is None:
             raise BadUserInput("name the version to delete by its number", field="version")
         found = await self.get_version(scope, model, number)
         await self.delete_version(scope, found.id)
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    async def _allowed(self, scope: Scope, model: str, action: Action = Action.WRITE) -> Model:
+        """The model, by id or name, with which this may be done. Raises BadUserInput, NotFound, Forbidden."""
+        scope.carry(KeyScope.MODELS_WRITE)
+        found = await self.get(scope, model)
+        scope.require(KeyScope.MODELS_WRITE, found.id, action=action)
+        return found
+
+    async def _allowed_version(self, scope: Scope, version_id: str, action: Action) -> str:
+        """The canonical id of a version with whose model this may be done. Raises as `_allowed`."""
+        scope.carry(KeyScope.MODELS_WRITE)
+        wanted = ids.parse("ver", version_id)
+        if scope.reach(ResourceKind.MODELS).whole and scope.reach(ResourceKind.MODELS, action).whole:
+            return wanted
+        found = (await self._models.versions_by_ids(scope, [wanted])).get(wanted)
+        if found is None:
+            raise NotFound("there is no such model version", field="id")
+        scope.require(KeyScope.MODELS_WRITE, found.model_id, action=action)
+        return wanted
 
 
 def _milliseconds(moment: datetime) -> datetime:

@@ -11,18 +11,19 @@ from typing import Final
 from uuid import UUID
 
 from domain import ids
-from domain.access import Scope
+from domain.access import ResourceKind, Scope
 from domain.errors import Conflict
 from domain.models import ModelFile
 from persistence.database import Connection, Database
 
 _LOCK_BLOB: Final = "SELECT pg_advisory_xact_lock(hashtextextended('blob:' || $1::text, 0))"
+_MOST_NAMED: Final = 5
 _IN_USE: Final = """
-    SELECT DISTINCT e.name FROM endpoints e
+    SELECT DISTINCT e.name, e.id FROM endpoints e
      WHERE e.workspace_id = $1 AND (
            EXISTS (SELECT 1 FROM endpoint_traffic t WHERE t.endpoint_id = e.id AND t.version_id = ANY($2::uuid[]))
         OR e.pending->>'version_id' = ANY($3::text[]))
-     ORDER BY e.name LIMIT 5"""
+     ORDER BY e.name LIMIT 100"""
 
 
 def workspace_of(scope: Scope) -> UUID:
@@ -58,12 +59,14 @@ async def drop_references(tx: Connection, scope: Scope, digests: Sequence[str]) 
 
 
 async def refuse_in_use(tx: Connection, scope: Scope, versions: Sequence[UUID]) -> None:
-    """Raises Conflict naming the endpoints that need one of the versions."""
+    """Raises Conflict naming the endpoints that need one of the versions, a few that the caller may read."""
     found = await tx.fetch(
         _IN_USE, workspace_of(scope), list(versions), [ids.from_uuid("ver", version) for version in versions]
     )
     if found:
-        named = ", ".join(repr(row["name"]) for row in found)
+        reach = scope.reach(ResourceKind.ENDPOINTS)
+        known = [repr(row["name"]) for row in found if ids.from_uuid("end", row["id"]) in reach]
+        named = ", ".join(known[:_MOST_NAMED]) or "an endpoint that you may not see"
         raise Conflict(f"traffic goes to it at {named}; deploy another version there, or delete the endpoint first")
 
 

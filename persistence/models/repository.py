@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 
 from domain import ids
-from domain.access import Scope
+from domain.access import ResourceKind, Scope
 from domain.errors import Conflict, NotFound
 from domain.idempotency import ClientToken
 from domain.models import Model, ModelChanges
@@ -22,6 +22,7 @@ from persistence.models.files import workspace_of
 from persistence.models.rows import MODEL, model_key, read_model, tags_json
 from persistence.models.versions import PostgresVersions
 from persistence.pages import FIRST_ARGUMENT, Listing, pages
+from persistence.reach import reached, within
 
 _NEWEST_MODEL: Final = (("m.created_at", "timestamptz"), ("m.id", "uuid"))
 _SEARCH: Final = search.Columns(
@@ -79,7 +80,7 @@ class PostgresModels(PostgresVersions):
         except asyncpg.UniqueViolationError as error:
             raise _name_taken(str(values.get("name"))) from error
         if row is None:
-            raise NotFound("no such model", field="id")
+            raise NotFound("there is no such model", field="id")
         return read_model(row)
 
     async def delete(self, scope: Scope, model_id: str) -> list[str]:
@@ -90,7 +91,7 @@ class PostgresModels(PostgresVersions):
                 ids.to_uuid(model_id),
             )
             if locked is None:
-                raise NotFound("no such model", field="id")
+                raise NotFound("there is no such model", field="id")
             versions = await tx.fetch(
                 "SELECT id, sha256 FROM model_versions WHERE model_id = $1 ORDER BY id FOR UPDATE", locked["id"]
             )
@@ -104,7 +105,7 @@ class PostgresModels(PostgresVersions):
         rows = await self._database.fetch(
             f"SELECT {MODEL} FROM models m WHERE m.workspace_id = $1 AND m.id = ANY($2::uuid[])",  # noqa: S608
             workspace_of(scope),
-            [ids.to_uuid(model_id) for model_id in model_ids],
+            [ids.to_uuid(model_id) for model_id in reached(scope.reach(ResourceKind.MODELS), model_ids)],
         )
         return {model.id: model for model in map(read_model, rows)}
 
@@ -114,35 +115,38 @@ class PostgresModels(PostgresVersions):
             workspace_of(scope),
             name,
         )
-        return None if row is None else read_model(row)
+        found = None if row is None else read_model(row)
+        return found if found is not None and found.id in scope.reach(ResourceKind.MODELS) else None
 
     async def page(
         self, scope: Scope, where: Expression | None, text: str, page: PageRequest, offset: int = 0
     ) -> Page[Model]:
         condition, arguments = search.compile(where, _SEARCH, FIRST_ARGUMENT)
+        readable, more = within(scope.reach(ResourceKind.MODELS), "m.id", FIRST_ARGUMENT + len(arguments))
         listing = Listing(
             columns=MODEL,
             source="models m",
-            where=f"m.workspace_id = p.id AND {condition}",
+            where=f"m.workspace_id = p.id AND {condition}{readable}",
             order=_NEWEST_MODEL,
             keyset=Keyset(("models", text), (datetime, str)),
             item=read_model,
             key=model_key,
-            arguments=tuple(arguments),
+            arguments=(*arguments, *more),
         )
         workspace = workspace_of(scope)
         return (await pages(self._database, listing, [workspace], page, offset))[workspace]
 
     async def of_owners(self, scope: Scope, owner_ids: Sequence[str], page: PageRequest) -> dict[str, Page[Model]]:
+        readable, more = within(scope.reach(ResourceKind.MODELS), "m.id", FIRST_ARGUMENT + 1)
         listing = Listing(
             columns=MODEL,
             source="models m",
-            where=f"m.owner_id = p.id AND m.workspace_id = ${FIRST_ARGUMENT}",
+            where=f"m.owner_id = p.id AND m.workspace_id = ${FIRST_ARGUMENT}{readable}",
             order=_NEWEST_MODEL,
             keyset=Keyset(("models of owner",), (datetime, str)),
             item=read_model,
             key=model_key,
-            arguments=(workspace_of(scope),),
+            arguments=(workspace_of(scope), *more),
         )
         found = await pages(self._database, listing, [ids.to_uuid(owner) for owner in owner_ids], page)
         return {owner: found[ids.to_uuid(owner)] for owner in owner_ids}

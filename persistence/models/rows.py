@@ -10,10 +10,12 @@ from typing import Final
 import asyncpg
 
 from domain import ids
+from domain.access import Reach
 from domain.architecture import Architecture
 from domain.models import Model, ModelFile, ModelFormat, ModelVersion, ModelVersionStatus, download_url
 from domain.runs import Tag
 from domain.tensors import TensorSpec
+from persistence.reach import link
 
 MODEL: Final = "m.id, m.name, m.description, m.model_type, m.tags, m.owner_id, m.created_at, m.updated_at"
 VERSION: Final = (
@@ -78,8 +80,8 @@ def _file(row: asyncpg.Record) -> ModelFile | None:
     )
 
 
-def read_version(row: asyncpg.Record) -> ModelVersion:
-    """A version from a row of VERSION."""
+def read_version(row: asyncpg.Record, runs: Reach) -> ModelVersion:
+    """A version from a row of VERSION; without its run, where that is not within reach."""
     return ModelVersion(
         id=ids.from_uuid("ver", row["id"]),
         model_id=ids.from_uuid("mdl", row["model_id"]),
@@ -93,7 +95,7 @@ def read_version(row: asyncpg.Record) -> ModelVersion:
         file=_file(row),
         inputs=_specs(row["inputs"]),
         outputs=_specs(row["outputs"]),
-        run_id=None if row["run_id"] is None else ids.from_uuid("run", row["run_id"]),
+        run_id=None if row["run_id"] is None else link(runs, ids.from_uuid("run", row["run_id"])),
         created_by_id=ids.from_uuid("usr", row["created_by_id"]),
         created_at=row["created_at"],
     )

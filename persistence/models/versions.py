@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
+from asyncpg import Record
+
 from domain import ids
-from domain.access import Scope
+from domain.access import ResourceKind, Scope
 from domain.architecture import Architecture, parse
 from domain.errors import Conflict, NotFound
 from domain.idempotency import ClientToken
@@ -23,6 +26,7 @@ from persistence.models import files
 from persistence.models.files import workspace_of
 from persistence.models.rows import VERSION, architecture_json, read_version, tags_json
 from persistence.pages import FIRST_ARGUMENT, Listing, pages
+from persistence.reach import reached, within
 
 _VERSIONS: Final = "model_versions v JOIN models m ON m.id = v.model_id"
 _NEWEST_VERSION: Final = (("v.created_at", "timestamptz"), ("v.id", "uuid"))
@@ -83,7 +87,7 @@ class PostgresVersions:
                 ids.to_uuid(version_id),
             )
             if row is None:
-                raise NotFound("no such model version", field="version")
+                raise NotFound("there is no such model version", field="version")
             if row["architecture"] is None:
                 await tx.execute(
                     "UPDATE model_versions SET architecture = $2, inputs = $3, outputs = $4 WHERE id = $1",
@@ -109,7 +113,7 @@ class PostgresVersions:
                 ids.to_uuid(version_id),
             )
             if row is None:
-                raise NotFound("no such model version", field="id")
+                raise NotFound("there is no such model version", field="id")
             await files.refuse_in_use(tx, scope, [row["id"]])
             await tx.execute("DELETE FROM model_versions WHERE id = $1", row["id"])
             await tx.execute("UPDATE models SET updated_at = GREATEST(updated_at, now()) WHERE id = $1", model)
@@ -120,15 +124,17 @@ class PostgresVersions:
     # --- read -----------------------------------------------------------------------------------
 
     async def versions_by_ids(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, ModelVersion]:
+        readable, more = within(scope.reach(ResourceKind.MODELS), "v.model_id", 3)
         rows = await self._database.fetch(
-            f"SELECT {VERSION} FROM {_VERSIONS} WHERE v.workspace_id = $1 AND v.id = ANY($2::uuid[])",  # noqa: S608
+            f"SELECT {VERSION} FROM {_VERSIONS} WHERE v.workspace_id = $1 AND v.id = ANY($2::uuid[]){readable}",  # noqa: S608
             workspace_of(scope),
             [ids.to_uuid(version_id) for version_id in version_ids],
+            *more,
         )
-        return {version.id: version for version in map(read_version, rows)}
+        return {version.id: version for version in map(_reader(scope), rows)}
 
     async def version_by_number(self, scope: Scope, model_id: str, number: int) -> ModelVersion | None:
-        if not 0 < number < 2**31:
+        if not 0 < number < 2**31 or model_id not in scope.reach(ResourceKind.MODELS):
             return None
         row = await self._database.fetchrow(
             f"SELECT {VERSION} FROM {_VERSIONS} WHERE v.workspace_id = $1 AND v.model_id = $2 AND v.version = $3",  # noqa: S608
@@ -136,20 +142,21 @@ class PostgresVersions:
             ids.to_uuid(model_id),
             number,
         )
-        return None if row is None else read_version(row)
+        return None if row is None else _reader(scope)(row)
 
     async def versions_of_models(
         self, scope: Scope, model_ids: Sequence[str], page: PageRequest, offset: int = 0
     ) -> dict[str, Page[ModelVersion]]:
+        readable, more = within(scope.reach(ResourceKind.MODELS), "v.model_id", FIRST_ARGUMENT + 1)
         listing = Listing(
             columns=VERSION,
             source=_VERSIONS,
-            where=f"v.model_id = p.id AND v.workspace_id = ${FIRST_ARGUMENT}",
+            where=f"v.model_id = p.id AND v.workspace_id = ${FIRST_ARGUMENT}{readable}",
             order=(("v.version", "int"),),
             keyset=Keyset(("versions of model",), (int,)),
-            item=read_version,
+            item=_reader(scope),
             key=lambda row: (row["version"],),
-            arguments=(workspace_of(scope),),
+            arguments=(workspace_of(scope), *more),
         )
         found = await pages(self._database, listing, [ids.to_uuid(model) for model in model_ids], page, offset)
         return {model: found[ids.to_uuid(model)] for model in model_ids}
@@ -157,15 +164,16 @@ class PostgresVersions:
     async def versions_of_runs(
         self, scope: Scope, run_ids: Sequence[str], page: PageRequest
     ) -> dict[str, Page[ModelVersion]]:
+        readable, more = within(scope.reach(ResourceKind.MODELS), "v.model_id", FIRST_ARGUMENT + 1)
         listing = Listing(
             columns=VERSION,
             source=_VERSIONS,
-            where=f"v.run_id = p.id AND v.workspace_id = ${FIRST_ARGUMENT}",
+            where=f"v.run_id = p.id AND v.workspace_id = ${FIRST_ARGUMENT}{readable}",
             order=_NEWEST_VERSION,
             keyset=Keyset(("versions of run",), (datetime, str)),
-            item=read_version,
+            item=_reader(scope),
             key=lambda row: (row["created_at"], ids.from_uuid("ver", row["id"])),
-            arguments=(workspace_of(scope),),
+            arguments=(workspace_of(scope), *more),
         )
         found = await pages(self._database, listing, [ids.to_uuid(run) for run in run_ids], page)
         return {run: found[ids.to_uuid(run)] for run in run_ids}
@@ -176,16 +184,18 @@ class PostgresVersions:
             " WHERE v.model_id = p.id AND v.workspace_id = $1 AND v.status = 'ready'"
             " ORDER BY v.version DESC LIMIT 1) x",
             workspace_of(scope),
-            [ids.to_uuid(model_id) for model_id in model_ids],
+            [ids.to_uuid(model_id) for model_id in reached(scope.reach(ResourceKind.MODELS), model_ids)],
         )
-        return {version.model_id: version for version in map(read_version, rows)}
+        return {version.model_id: version for version in map(_reader(scope), rows)}
 
     async def architectures(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        readable, more = within(scope.reach(ResourceKind.MODELS), "model_id", 3)
         rows = await self._database.fetch(
-            "SELECT id, architecture FROM model_versions"
-            " WHERE workspace_id = $1 AND id = ANY($2::uuid[]) AND architecture IS NOT NULL",
+            "SELECT id, architecture FROM model_versions"  # noqa: S608 - constants, and a condition of our own
+            f" WHERE workspace_id = $1 AND id = ANY($2::uuid[]) AND architecture IS NOT NULL{readable}",
             workspace_of(scope),
             [ids.to_uuid(version_id) for version_id in version_ids],
+            *more,
         )
         return {ids.from_uuid("ver", row["id"]): json.loads(row["architecture"]) for row in rows}
 
@@ -200,8 +210,12 @@ class PostgresVersions:
     async def _present_version(self, scope: Scope, version_id: str) -> ModelVersion:
         found = (await self.versions_by_ids(scope, [version_id])).get(version_id)
         if found is None:
-            raise NotFound("no such model version", field="id")
+            raise NotFound("there is no such model version", field="id")
         return found
+
+
+def _reader(scope: Scope) -> Callable[[Record], ModelVersion]:
+    return partial(read_version, runs=scope.reach(ResourceKind.RUNS))
 
 
 async def _next_number(tx: Connection, scope: Scope, version: ModelVersion) -> int:
@@ -213,7 +227,7 @@ async def _next_number(tx: Connection, scope: Scope, version: ModelVersion) -> i
         version.created_at,
     )
     if number is None:
-        raise NotFound("no such model", field="id")
+        raise NotFound("there is no such model", field="id")
     return number
 
 
@@ -225,8 +239,8 @@ async def _check_run(tx: Connection, scope: Scope, run_id: str | None) -> None:
         workspace_of(scope),
         ids.to_uuid(run_id),
     )
-    if found is None:
-        raise NotFound("no such run", field="run_id")
+    if found is None or run_id not in scope.reach(ResourceKind.RUNS):
+        raise NotFound("there is no such run", field="run_id")
 
 
 async def _insert_version(tx: Connection, scope: Scope, version: ModelVersion, new: NewVersion) -> None:

@@ -56,7 +56,9 @@ async def _bodies(request: Request, scope: Scope, found: Sequence[domain.Endpoin
             name=endpoint.name,
             status=EndpointStatus(endpoint.status.value),
             status_reason=endpoint.status_reason,
-            model_version_id=endpoint.traffic[0].version_id if endpoint.traffic else None,
+            model_version_id=next(
+                (share.version_id for share in endpoint.traffic[:1] if share.version_id in versions), None
+            ),
             traffic=[
                 EndpointTraffic(
                     version_id=share.version_id if share.version_id in versions else None,
