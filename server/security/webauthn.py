@@ -68,7 +68,7 @@ def relying_party(settings: Settings) -> RelyingParty | None:
     Without settings of its own that is `server.public_url`, and without that the server on this machine.
     """
     given, public = settings.webauthn, settings.server.public_url
-    usable = public if public is not None and origin_host(public) is not None else None
+    usable = public.lower() if public is not None and origin_host(public.lower()) is not None else None
     origins = given.origins
     if not origins and usable is not None:
         origins = (usable,)
