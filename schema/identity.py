@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 strawberry.enum(UserRole)
 strawberry.enum(SessionKind)
-CredentialKind = strawberry.enum(FactorKind, name="CredentialKind")
+strawberry.enum(FactorKind, name="CredentialKind")
 
 
 @strawberry.type
@@ -57,7 +57,7 @@ class Session:
 @strawberry.type
 class Credential:
     id: strawberry.ID
-    kind: CredentialKind
+    kind: FactorKind
     name: str
     created_at: datetime
     last_used_at: datetime | None

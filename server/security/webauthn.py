@@ -15,7 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import webauthn
-from webauthn.helpers import bytes_to_base64url, options_to_json_dict, parse_attestation_object
+from webauthn.helpers import (
+    bytes_to_base64url,
+    decode_credential_public_key,
+    decoded_public_key_to_cryptography,
+    options_to_json_dict,
+    parse_attestation_object,
+)
 from webauthn.helpers.cose import COSEAlgorithmIdentifier
 from webauthn.helpers.structs import (
     AttestationConveyancePreference,
@@ -177,6 +183,8 @@ class WebauthnCeremonies:
                 require_user_verification=False,
                 supported_pub_key_algs=ALGORITHMS,
             )
+            # Without a statement the library does not look whether the key is one.
+            decoded_public_key_to_cryptography(decode_credential_public_key(found.credential_public_key))
         except Unproven:
             raise
         except Exception as problem:  # see the head of this module
