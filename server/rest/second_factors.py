@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.errors import MethodNotAllowed
-from server.edge.identity import client_of, scope_of
+from server.edge.identity import client_of, request_id_of, scope_of
+from server.rest.errors import error_response
 from server.rest.handler import answer, json_body, optional_json_body, services_of
 from server.rest.identity import signed_in
 from server.rest.operations import second_factors as operations
@@ -59,8 +60,10 @@ async def _use(request: Request) -> Response:
 
 
 def _refused(instead: str) -> Handler:
-    async def refuse(_request: Request) -> Response:
-        raise MethodNotAllowed(f"this changes state, so it does not work by GET; use POST {instead}")
+    problem = f"this changes state, so it does not work by GET; use POST {instead}"
+
+    async def refuse(request: Request) -> Response:
+        return error_response(MethodNotAllowed(problem), request_id_of(request.scope), headers={"Allow": "POST"})
 
     return refuse
 

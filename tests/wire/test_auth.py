@@ -5,93 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from domain import ids
 from persistence.database import Database
-from server.app import Composed, create_app
-from server.edge.connections import LiveConnections
-from server.process import bind
-from server.rest.identity import ROUTES
-from server.settings import Settings
-from server.web_server import web_server
-from tests.support.application import services
-from tests.support.identity import EMAIL, PASSWORD, Instance, instance
+from tests.support.identity import EMAIL, PASSWORD
+from tests.support.site import Site, bearer, problem, serving
 
 JSON = {"Content-Type": "application/json"}
 
 
-@dataclass
-class Site:
-    """A running server and a client without credentials."""
-
-    instance: Instance
-    http: httpx.AsyncClient
-    port: int
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def setup(self, **other: Any) -> httpx.Response:
-        token = await self.instance.identity.founder.ensure()
-        return await self.http.post(
-            "/api/auth/setup", json={"token": token, "email": EMAIL, "password": PASSWORD} | other
-        )
-
-    async def login(self, **other: Any) -> httpx.Response:
-        return await self.http.post("/api/auth/login", json={"email": EMAIL, "password": PASSWORD} | other)
-
-    def browser(self) -> httpx.AsyncClient:
-        """A client with a cookie jar that says where its requests come from."""
-        return httpx.AsyncClient(
-            base_url=self.origin, headers={"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}, timeout=30
-        )
-
-
-async def _ready() -> None:
-    pass
-
-
 @pytest.fixture
 async def site(database: Database, tmp_path: Path) -> AsyncIterator[Site]:
-    connections = LiveConnections()
-    async with instance(database, tmp_path, connections=connections) as opened:
-        app = create_app(Settings(), Composed(services(opened), _ready, ROUTES), connections)
-        bound = bind("127.0.0.1", 0)
-        server = web_server(app, Settings())
-        serving = asyncio.create_task(server.serve(sockets=[bound]))
-        watching = asyncio.create_task(connections.watch(opened.identity.ended))
-        port = bound.getsockname()[1]
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
-            yield Site(opened, http, port)
-        watching.cancel()
-        await connections.stop()
-        server.should_exit = True
-        await serving
+    async with serving(database, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
 async def ready(site: Site) -> Site:
     assert (await site.setup()).status_code == 201
     return site
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-def problem(response: httpx.Response) -> tuple[int, str, str | None]:
-    error = response.json()["error"]
-    assert error["request_id"]
-    return response.status_code, error["code"], error["field"]
 
 
 async def test_setup_over_rest_once(site: Site) -> None:

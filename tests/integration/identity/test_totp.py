@@ -26,7 +26,7 @@ async def app(fresh: Instance, first: AuthResult) -> App:
 
 
 async def row(of: Instance, columns: str, table: str = "totp_factors") -> tuple[object, ...]:
-    found = await of.database.fetchrow(f"SELECT {columns} FROM {table}")  # noqa: S608  # a test's own words
+    found = await of.database.fetchrow(f"SELECT {columns} FROM {table}")  # a test's own words
     assert found is not None
     return tuple(found)
 
