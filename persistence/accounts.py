@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from domain import ids
 from domain.access import Access, Action, Effect, ResourceKind, Rule, UserRole, WorkspaceRole
 from domain.identity import Account, Membership, User
 from domain.identity.factors import FactorKind
+from persistence.database import Connection
 
 FACTORS: Final = """ARRAY(
     SELECT 'totp' FROM totp_factors t WHERE t.user_id = u.id AND t.enabled_at IS NOT NULL
@@ -28,8 +29,18 @@ ACCOUNT: Final = f"""{USER}, u.disabled_at, u.default_workspace_id,
          UNION ALL
         SELECT w.id, w.slug, w.created_at, 'owner' FROM workspaces w WHERE w.deleted_at IS NULL AND u.role = 'admin'
     ) r) AS rooms,
-    (SELECT json_agg(json_build_array(g.workspace_id, g.kind, g.resource_id, g.actions, g.effect))
+    (SELECT json_agg(json_build_array(g.workspace_id, g.kind, g.resource_id, g.actions, g.effect) ORDER BY g.id)
        FROM grants g WHERE g.user_id = u.id AND u.role <> 'admin') AS rules"""  # noqa: S608  # constants only
+# The same of users ($1) in one workspace each ($2).
+_STANDINGS: Final = """
+    SELECT u.id AS user_id, w.id AS workspace_id, u.role, CASE u.role WHEN 'admin' THEN 'owner' ELSE m.role END AS room,
+           (SELECT json_agg(json_build_array(g.kind, g.resource_id, g.actions, g.effect) ORDER BY g.id) FROM grants g
+             WHERE g.user_id = u.id AND g.workspace_id = w.id AND u.role <> 'admin') AS rules
+      FROM unnest($1::uuid[], $2::uuid[]) p(user_id, workspace_id)
+      JOIN users u ON u.id = p.user_id
+      JOIN workspaces w ON w.id = p.workspace_id AND w.deleted_at IS NULL
+      LEFT JOIN memberships m ON m.user_id = u.id AND m.workspace_id = w.id
+     WHERE u.role = 'admin' OR m.role IS NOT NULL"""
 PREFIX: Final[Mapping[ResourceKind, ids.Kind]] = {
     ResourceKind.RUNS: "run",
     ResourceKind.MODELS: "mdl",
@@ -56,6 +67,22 @@ def read_account(row: Record) -> Account:
         },
         factors=frozenset(FactorKind(kind) for kind in row["factors"]),
     )
+
+
+async def standings(
+    connection: Connection, places: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[UserRole, Access]]:
+    """By (user id, workspace id): the user's role on the instance, and what they may do in the workspace."""
+    rows = await connection.fetch(
+        _STANDINGS, [ids.to_uuid(user) for user, _ in places], [ids.to_uuid(workspace) for _, workspace in places]
+    )
+    return {
+        (ids.from_uuid("usr", row["user_id"]), ids.from_uuid("wsp", row["workspace_id"])): (
+            UserRole(row["role"]),
+            Access(WorkspaceRole(row["room"]), tuple(_read_rule(*rule) for rule in json.loads(row["rules"] or "[]"))),
+        )
+        for row in rows
+    }
 
 
 def _read_rule(kind: str, resource: str | None, actions: list[str], effect: str) -> Rule:

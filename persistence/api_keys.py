@@ -62,7 +62,6 @@ class PostgresApiKeys:
     async def alive_keys(self, key_ids: Sequence[str], now: datetime) -> set[str]:
         rows = await self._database.fetch(
             "SELECT k.id FROM api_keys k JOIN users u ON u.id = k.user_id"
-            " JOIN memberships m ON m.user_id = k.user_id AND m.workspace_id = k.workspace_id"
             " WHERE k.id = ANY($1::uuid[]) AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2)"
             " AND u.disabled_at IS NULL",
             [ids.to_uuid(key_id) for key_id in key_ids],

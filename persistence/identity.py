@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from domain import ids
-from domain.access import Scope, WorkspaceRole
+from domain.access import Access, Scope, UserRole, WorkspaceRole
 from domain.errors import NotFound
 from domain.identity import (
     Account,
@@ -21,7 +21,7 @@ from domain.identity import (
     SetupState,
     User,
 )
-from persistence.accounts import ACCOUNT, FACTORS, USER, read_account, read_user
+from persistence.accounts import ACCOUNT, FACTORS, USER, read_account, read_user, standings
 from persistence.database import Connection, Database
 from persistence.sessions import insert_session, lock_user
 
@@ -112,6 +112,9 @@ class PostgresIdentity:
         )
         users = [read_user(row) for row in rows]
         return {user.id: user for user in users}
+
+    async def standings(self, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[UserRole, Access]]:
+        return await standings(self._database, places)
 
     async def workspace_slug(self, scope: Scope) -> str:
         slug: str | None = await self._database.fetchval(

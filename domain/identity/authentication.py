@@ -9,18 +9,19 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from domain.access import Principal, Scope
+from domain.access import Access, Principal, Scope, UserRole
 from domain.errors import NotFound, Unauthenticated
 from domain.identity.entities import Account, ApiKey, KeyRecord, Membership, SessionPolicy, SessionRecord
 from domain.identity.live import LiveCache
 from domain.identity.ports import AccessTokens, ApiKeyCodec, KeyRepository, SessionRepository
 
 MAX_CREDENTIAL: Final = 4_096
+Standings = Callable[[Sequence[tuple[str, str]]], Awaitable[dict[tuple[str, str], tuple[UserRole, Access]]]]
 _KEY_TOUCH: Final = timedelta(minutes=1)
 SIGN_IN: Final = "sign in first: send Authorization: Bearer with an access token or an API key"
 _EXPIRED: Final = "the access token is not valid or its session has ended; sign in again, or refresh"
@@ -35,6 +36,7 @@ class Authentication:
         *,
         repository: SessionRepository,
         keys: KeyRepository,
+        standings: Standings,
         access_tokens: AccessTokens,
         codec: ApiKeyCodec,
         policy: SessionPolicy,
@@ -43,6 +45,7 @@ class Authentication:
     ) -> None:
         self._repository = repository
         self._key_repository = keys
+        self._standings = standings
         self._tokens = access_tokens
         self._codec = codec
         self._policy = policy
@@ -63,15 +66,27 @@ class Authentication:
             return await self._by_access_token(session, workspace)
         raise Unauthenticated(SIGN_IN)
 
-    async def ended(self, principals: Iterable[Principal]) -> list[Principal]:
-        """Those whose session or key no longer works, in at most two look-ups however many there are."""
-        held = list(principals)
-        sessions = [one.session_id for one in held if one.session_id is not None]
-        keys = [one.api_key_id for one in held if one.api_key_id is not None]
+    async def ended(self, scopes: Iterable[Scope]) -> list[Scope]:
+        """Those that no longer hold, in at most three look-ups however many there are.
+
+        Their session or key has ended, or their principal may no longer do just what the scope says.
+        """
+        held = list(scopes)
+        sessions = [one.principal.session_id for one in held if one.principal.session_id is not None]
+        keys = [one.principal.api_key_id for one in held if one.principal.api_key_id is not None]
         now, idle = self._now(), self._policy.idle
         alive = await self._repository.alive_sessions(sessions, now, idle) if sessions else set()
         alive |= await self._key_repository.alive_keys(keys, now) if keys else set()
-        return [one for one in held if (one.session_id or one.api_key_id) not in alive]
+        places = {(one.principal.user_id, one.workspace_id) for one in held}
+        standings = await self._standings(list(places)) if places else {}
+
+        def holds(one: Scope) -> bool:
+            principal = one.principal
+            standing = standings.get((principal.user_id, one.workspace_id))
+            credential = principal.session_id or principal.api_key_id
+            return credential in alive and standing == (principal.role, one.access)
+
+        return [one for one in held if not holds(one)]
 
     def forget_session(self, session_id: str) -> None:
         """Called when a session has ended."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from domain.access import Scope
+from domain.access import Access, Scope, UserRole
 from domain.identity.entities import (
     Account,
     ApiKey,
@@ -219,6 +219,10 @@ class IdentityRepository(Protocol):
 
     async def workspace_slug(self, scope: Scope) -> str: ...
 
+    async def standings(self, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[UserRole, Access]]:
+        """Role and access by (user id, workspace id), of those that may enter the workspace."""
+        ...
+
 
 class SessionRepository(Protocol):
     """Rows of sessions."""
@@ -371,7 +375,7 @@ class KeyRepository(Protocol):
     async def key_by_lookup(self, lookup: str) -> KeyRecord | None: ...
 
     async def alive_keys(self, key_ids: Sequence[str], now: datetime) -> set[str]:
-        """Those of them that still work."""
+        """Those of them that are neither revoked nor expired, and whose owner is not disabled."""
         ...
 
     async def touch_key(self, key_id: str, now: datetime) -> None: ...

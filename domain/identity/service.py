@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from domain import ids
-from domain.access import Principal, Scope
+from domain.access import Scope
 from domain.clock import Clock
 from domain.errors import NotFound
 from domain.identity.authentication import Authentication
@@ -79,6 +79,7 @@ class Identity:
         self._authentication = Authentication(
             repository=session_rows,
             keys=keys,
+            standings=repository.standings,
             access_tokens=access_tokens,
             codec=api_key_codec,
             policy=policy,
@@ -151,9 +152,12 @@ class Identity:
         """The scope of whoever presents these credentials; see `Authentication.authenticate`."""
         return await self._authentication.authenticate(authorization, session, workspace)
 
-    async def ended(self, principals: Iterable[Principal]) -> list[Principal]:
-        """Those of the principals of open connections whose session or key no longer works, wherever it was ended."""
-        return await self._authentication.ended(principals)
+    async def ended(self, scopes: Iterable[Scope]) -> list[Scope]:
+        """Those of the scopes of open connections that no longer hold, wherever that came about.
+
+        Their session or key has ended, or what its user may do in the workspace has changed.
+        """
+        return await self._authentication.ended(scopes)
 
     # --- users ---------------------------------------------------------------------------------------
 

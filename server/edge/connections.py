@@ -1,5 +1,7 @@
 """The long-lived connections of this process, so that they can be told to end: at shutdown, or with a session.
 
+One that was opened with rights that have changed ends too: whoever is still welcome comes back with those of now.
+
 Streams do not poll for a shutdown: they are registered here and are closed, or wait on `stopping`.
 """
 
@@ -11,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from domain.access import Principal
+from domain.access import Principal, Scope
 from domain.errors import DomainError
 from server.logs import get_logger
 
@@ -22,16 +24,16 @@ FORBIDDEN: Final = 4403
 WATCH_SECONDS: Final = 0.5
 
 T = TypeVar("T")
-Ended = Callable[[Iterable[Principal]], Awaitable[Iterable[Principal]]]
+Ended = Callable[[Iterable[Scope]], Awaitable[Iterable[Scope]]]
 Close = Callable[[int, str], Awaitable[None]]
 
 
 @dataclass(slots=True, eq=False)
 class LiveConnection:
-    """One open WebSocket or stream. `principal` is None until it has authenticated."""
+    """One open WebSocket or stream. `scope` is None until it has authenticated."""
 
     close: Close
-    principal: Principal | None = None
+    scope: Scope | None = None
 
 
 class LiveConnections:
@@ -47,9 +49,9 @@ class LiveConnections:
         return len(self._open)
 
     @asynccontextmanager
-    async def opened(self, close: Close, principal: Principal | None = None) -> AsyncIterator[LiveConnection]:
+    async def opened(self, close: Close, scope: Scope | None = None) -> AsyncIterator[LiveConnection]:
         """Registers a WebSocket for as long as the block runs."""
-        connection = LiveConnection(close, principal)
+        connection = LiveConnection(close, scope)
         self._open.add(connection)
         try:
             yield connection
@@ -63,17 +65,17 @@ class LiveConnections:
 
     async def end_session(self, session_id: str) -> None:
         """Closes the WebSockets and streams that a session opened."""
-        await self._end(lambda principal: principal.session_id == session_id)
+        await self._end_of(lambda principal: principal.session_id == session_id)
 
     async def end_api_key(self, api_key_id: str) -> None:
         """Closes the WebSockets and streams that an API key opened."""
-        await self._end(lambda principal: principal.api_key_id == api_key_id)
+        await self._end_of(lambda principal: principal.api_key_id == api_key_id)
 
     async def watch(self, ended: Ended) -> None:
-        """Runs for ever: closes what belongs to sessions and keys that expired, or were ended by another process."""
+        """Runs for ever: closes what was opened by scopes that no longer hold, whichever process ended that."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            held = {one.principal for one in self._open if one.principal is not None}
+            held = {one.scope for one in self._open if one.scope is not None}
             if not held:
                 continue
             try:
@@ -84,9 +86,12 @@ class LiveConnections:
             if gone:
                 await self._end(gone.__contains__)
 
-    async def _end(self, chosen: Callable[[Principal], bool]) -> None:
-        ended = [one for one in self._open if one.principal is not None and chosen(one.principal)]
-        await self._close(ended, FORBIDDEN, "the session has ended")
+    async def _end_of(self, chosen: Callable[[Principal], bool]) -> None:
+        await self._end(lambda scope: chosen(scope.principal))
+
+    async def _end(self, chosen: Callable[[Scope], bool]) -> None:
+        ended = [one for one in self._open if one.scope is not None and chosen(one.scope)]
+        await self._close(ended, FORBIDDEN, "the session has ended, or its rights have changed")
 
     async def _close(self, connections: list[LiveConnection], code: int, reason: str) -> None:
         results = await asyncio.gather(*(one.close(code, reason) for one in connections), return_exceptions=True)
@@ -95,9 +100,9 @@ class LiveConnections:
                 log.warning("closing a socket failed", exc_info=result)
 
     async def until_stopping(
-        self, source: AsyncGenerator[T, None], principal: Principal | None = None
+        self, source: AsyncGenerator[T, None], scope: Scope | None = None
     ) -> AsyncGenerator[T, None]:
-        """The items of `source` until it ends, the server stops, or the session or key of `principal` ends.
+        """The items of `source` until it ends, the server stops, or `scope` no longer holds.
 
         `source` is closed in any case.
         """
@@ -109,7 +114,7 @@ class LiveConnections:
         ends = [asyncio.ensure_future(self.stopping.wait()), asyncio.ensure_future(ended.wait())]
         following: asyncio.Future[T] | None = None
         try:
-            async with self.opened(close, principal):
+            async with self.opened(close, scope):
                 while True:
                     following = asyncio.ensure_future(anext(source))
                     await asyncio.wait({following, *ends}, return_when=asyncio.FIRST_COMPLETED)

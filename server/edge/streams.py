@@ -55,8 +55,7 @@ class Interruptible(Response):
             reason = why
             ended.set()
 
-        caller = caller_of(scope).scope
-        async with self._connections.opened(close, caller.principal if caller is not None else None):
+        async with self._connections.opened(close, caller_of(scope).scope):
             answering = asyncio.ensure_future(self._inner(scope, receive, send))
             interrupted = asyncio.ensure_future(ended.wait())
             try:

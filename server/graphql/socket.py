@@ -199,7 +199,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         else:
             self.context = self._view.make_context(scope, self._socket, None)
             if self._live is not None:
-                self._live.principal = scope.principal
+                self._live.scope = scope
             await self.send_message({"type": "connection_ack"})
             self.connection_acknowledged = True
 

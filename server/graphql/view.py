@@ -305,6 +305,5 @@ class GraphQLView(GraphQL[Any, None]):
         headers: Mapping[str, str],
     ) -> Response:
         source = cast("AsyncGenerator[str, None]", stream())
-        caller = caller_of(request.scope).scope
-        until = self.connections.until_stopping(source, caller.principal if caller is not None else None)
+        until = self.connections.until_stopping(source, caller_of(request.scope).scope)
         return StreamingResponse(until, headers={**sub_response.headers, **headers})

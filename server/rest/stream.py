@@ -95,7 +95,7 @@ async def _serve(socket: WebSocket) -> None:
     async with aclosing(stream):
         await socket.accept()
         reader = _Reader(socket)
-        async with connections.opened(reader.close, scope.principal):
+        async with connections.opened(reader.close, scope):
             if connections.stopping.is_set():
                 await reader.close(SERVICE_RESTART, "the server is restarting")
             await _until_left(reader, first, stream)

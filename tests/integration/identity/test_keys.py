@@ -88,7 +88,7 @@ async def test_a_revoked_key_is_out_at_once_and_stays_listed_for_a_while(ready: 
     assert gone.revoked_at == ready.clock.now()
     with pytest.raises(Unauthenticated):
         await by_key(ready, key.secret)
-    assert await ready.identity.ended([held.principal, scope.principal]) == [held.principal]
+    assert await ready.identity.ended([held, scope]) == [held]
     assert ready.closings.keys == [key.api_key.id]
     ready.clock.forward(minutes=5)
     assert (await ready.identity.keys.revoke(scope, key.api_key.id)).revoked_at == gone.revoked_at

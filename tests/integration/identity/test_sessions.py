@@ -142,7 +142,7 @@ async def test_logout_acts_at_once_here_and_within_a_second_elsewhere(ready: Ins
         await ready.identity.sessions.logout(scope)
         with pytest.raises(Unauthenticated):
             await ready.scope(result)
-        assert await ready.identity.ended([scope.principal]) == [scope.principal]
+        assert await ready.identity.ended([scope]) == [scope]
         a_second_later(elsewhere)
         with pytest.raises(Unauthenticated):
             await elsewhere.scope(result)
