@@ -179,5 +179,5 @@ async def test_without_a_session_only_the_second_step_is_tried(empty: Graph) -> 
         (RECOVER, {"mfaToken": "axm_x", "code": "123456"}),
     ):
         with pytest.raises(Refused) as refused:
-            await empty.ask(text, **({} if given is None else {"input": given}))
+            await empty.ask(text, input=given)
         assert refused.value.code == "UNAUTHENTICATED"

@@ -137,7 +137,7 @@ async def test_an_app_that_is_set_up_while_another_is_enabled_is_not_enabled(
     for _ in range(3):
         app = App(fresh, (await totp.setup(scope)).secret, [])
         done, _ = outcomes(
-            await asyncio.gather(totp.enable(scope, app.code()), totp.setup(scope), return_exceptions=True)
+            list(await asyncio.gather(totp.enable(scope, app.code()), totp.setup(scope), return_exceptions=True))
         )
         enabled = await row(fresh, "enabled_at IS NOT NULL")
         codes = await fresh.database.fetchval("SELECT count(*) FROM recovery_codes")
@@ -270,18 +270,20 @@ async def test_disabling_needs_password_and_level_two_and_ends_the_others(app: A
     other = await app.of.login()
     assert not other.requires_mfa
     await totp.disable(scope, password=PASSWORD)
-    assert await app.of.scope(other)  # nor does it end anything
+    assert (await app.of.scope(other)).principal.user_id == user.id  # nor does it end anything
 
 
 async def test_enabling_and_disabling_at_once_leave_one_of_both(app: App) -> None:
     result = await app.sign_in()
     scope, totp = await app.of.scope(result), app.of.identity.totp
     done, failed = outcomes(
-        await asyncio.gather(
-            totp.disable(scope, password=PASSWORD),
-            totp.disable(scope, password=PASSWORD),
-            app.of.identity.recovery.generate(scope, password=PASSWORD),
-            return_exceptions=True,
+        list(
+            await asyncio.gather(
+                totp.disable(scope, password=PASSWORD),
+                totp.disable(scope, password=PASSWORD),
+                app.of.identity.recovery.generate(scope, password=PASSWORD),
+                return_exceptions=True,
+            )
         )
     )
     assert {type(one) for one in failed} <= {Conflict}
