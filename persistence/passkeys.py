@@ -37,7 +37,7 @@ _TIDY: Final = """
         SELECT id FROM webauthn_challenges WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)"""
 _TIDY_OWN: Final = """
     DELETE FROM webauthn_challenges WHERE id IN (
-        SELECT id FROM webauthn_challenges WHERE user_id = $1
+        SELECT id FROM webauthn_challenges WHERE user_id = $1 AND id <> $3
          ORDER BY expires_at DESC, id OFFSET $2 FOR UPDATE SKIP LOCKED)"""
 
 _KEEP: Final = """
@@ -85,7 +85,7 @@ class PostgresPasskeys:
                 )
                 await tx.execute(_TIDY, now, _TIDIED_AT_ONCE)
                 if user is not None:
-                    await tx.execute(_TIDY_OWN, user, MOST_CHALLENGES)
+                    await tx.execute(_TIDY_OWN, user, MOST_CHALLENGES - 1, UUID(challenge.id))
         except asyncpg.ForeignKeyViolationError:
             return False
         return True
