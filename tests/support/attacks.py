@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 import httpx
-from graphql import GraphQLInputObjectType, GraphQLList, GraphQLNonNull, build_schema
+from graphql import GraphQLInputObjectType, GraphQLList, GraphQLNonNull, build_schema, get_named_type, is_leaf_type
 
 from schema.build import CONTRACT
 from server.edge import public
@@ -167,7 +167,8 @@ def changes(found: dict[str, str]) -> dict[str, str]:
         kind = next((kind for noun, kind in KINDS.items() if name.startswith(noun)), "run")
         given = field.args.get("input")
         argument = "" if given is None else f"(input: {value_of(given.type, 'input', found, kind)})"
-        calls[name] = f"mutation {{ {name}{argument} {{ __typename }} }}"
+        selected = "" if is_leaf_type(get_named_type(field.type)) else "{ __typename }"
+        calls[name] = f"mutation {{ {name}{argument} {selected} }}"
     calls["paramsLog"] = calls["paramsLog"].replace('{key: "x-1"}', '{key: "x", value: 1}')
     calls["metricsLog"] = calls["metricsLog"].replace("}) {", ', points: [{key: "x", value: 1}]}) {')
     return calls
@@ -175,7 +176,7 @@ def changes(found: dict[str, str]) -> dict[str, str]:
 
 def scope_for(mutation: str) -> str | None:
     """The scope that a mutation needs; None: no key may do it."""
-    if mutation.startswith(("apiKey", "auth")):
+    if mutation.startswith(("apiKey", "auth", "webauthn")):
         return None
     if mutation.startswith("endpoint") or mutation == "modelVersionDeploy":
         return "endpoints:write"
