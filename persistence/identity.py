@@ -86,6 +86,15 @@ class PostgresIdentity:
         )
         return None if row is None else (read_account(row), row["password_hash"])
 
+    async def renew_hash(self, user_id: str, verified_hash: str, better_hash: str) -> bool:
+        renewed = await self._database.execute(
+            "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2",
+            ids.to_uuid(user_id),
+            verified_hash,
+            better_hash,
+        )
+        return renewed == 1
+
     async def open_session(
         self, user_id: str, session: NewSession, verified_hash: str, better_hash: str | None
     ) -> bool:

@@ -207,6 +207,10 @@ class IdentityRepository(Protocol):
         """An account and its password hash."""
         ...
 
+    async def renew_hash(self, user_id: str, verified_hash: str, better_hash: str) -> bool:
+        """Stores the same password under a better hash; False when the hash is another one by now."""
+        ...
+
     async def open_session(
         self, user_id: str, session: NewSession, verified_hash: str, better_hash: str | None
     ) -> bool:

@@ -70,9 +70,13 @@ class SignIn:
             account = found[0]
             if account.disabled:
                 raise Unauthenticated("this account is disabled; ask an administrator")
-            if account.factors:
-                return AuthResult(account.user, None, await self._await_factor(account.user.id, stored, origin))
             better = await self._passwords.hash(secret) if verdict is Verdict.OUTDATED else None
+            if account.factors:
+                if better is not None and not await self._repository.renew_hash(account.user.id, stored, better):
+                    continue
+                return AuthResult(
+                    account.user, None, await self._await_factor(account.user.id, better or stored, origin)
+                )
             session = self._sessions.new(origin, PASSWORD_ALONE)
             if await self._repository.open_session(account.user.id, session, stored, better):
                 return self._sessions.opened(replace(account.user, last_login_at=session.created_at), session)

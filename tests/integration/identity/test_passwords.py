@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import BadUserInput, Overloaded, RateLimited, Unauthenticated
 from tests.support.factors import pending, with_app
-from tests.support.identity import EMAIL, PASSWORD, Instance, instance, outcomes
+from tests.support.identity import EMAIL, PASSWORD, CountingHasher, Instance, instance, outcomes
 
 NEW = "seven copper kettles on the roof"
 
@@ -22,6 +22,7 @@ async def test_a_change_ends_the_other_sessions_and_what_is_pending(fresh: Insta
     other = (await fresh.scope(two)).principal.session_id
     assert (await fresh.identity.password.change(scope, current=PASSWORD, new=NEW)).email == EMAIL
     assert other in fresh.closings.sessions
+    assert await fresh.database.fetchval("SELECT count(*) FROM pending_sign_ins") == 0
     with pytest.raises(Unauthenticated):
         await fresh.scope(two)
     assert await fresh.scope(one) == scope
@@ -167,3 +168,11 @@ async def test_a_password_that_was_not_looked_at_is_no_guess(ready: Instance, mo
             with pytest.raises(Overloaded):
                 await guess(ready, EMAIL)
     assert (await ready.login()).user is not None
+
+
+async def test_an_outdated_hash_is_renewed_though_a_second_factor_follows(fresh: Instance) -> None:
+    app = await with_app(fresh, await fresh.set_up())
+    async with instance(fresh.database, fresh.data_dir, clock=fresh.clock, hasher=CountingHasher(time_cost=2)) as other:
+        waiting = await pending(other)
+        assert "t=2" in await fresh.database.fetchval("SELECT password_hash FROM users")
+        assert (await other.identity.totp.verify(mfa_token=waiting, code=app.next_code())).user is not None

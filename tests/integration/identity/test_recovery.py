@@ -80,9 +80,13 @@ async def test_a_code_that_is_used_twice_at_once_opens_one_session(app: App) -> 
 
 async def test_new_codes_void_the_old_ones_and_end_the_other_sessions(app: App) -> None:
     one, two = await app.sign_in(), await app.sign_in()
+    waiting = await pending(app.of)
     fresh = await app.of.identity.recovery.generate(await app.of.scope(one), password=PASSWORD)
     with pytest.raises(Unauthenticated):
         await app.of.scope(two)
+    with pytest.raises(Unauthenticated) as refused:
+        await app.of.identity.recovery.use(mfa_token=waiting, code=fresh.recovery_codes[1])
+    assert refused.value.field == "mfa_token"
     with pytest.raises(Unauthenticated):
         await app.of.identity.recovery.use(mfa_token=await pending(app.of), code=app.recovery_codes[0])
     used = await app.of.identity.recovery.use(mfa_token=await pending(app.of), code=fresh.recovery_codes[0])

@@ -212,6 +212,13 @@ async def test_five_failures_end_a_pending_sign_in(app: App) -> None:
     assert (await app.of.identity.totp.verify(mfa_token=other, code=app.code())).user is not None
 
 
+async def test_a_pending_sign_in_takes_five_wrong_codes_at_once_and_no_more(app: App) -> None:
+    token = await pending(app.of)
+    attempts = [app.of.identity.totp.verify(mfa_token=token, code=app.code(9)) for _ in range(12)]
+    _, failed = outcomes(await asyncio.gather(*attempts, return_exceptions=True))
+    assert [one.field for one in failed if isinstance(one, Unauthenticated)].count("code") == 5
+
+
 async def test_a_pending_sign_in_lasts_five_minutes_and_is_good_for_nothing_else(app: App) -> None:
     token = await pending(app.of)
     for header in (f"Bearer {token}", f"Basic {base64.b64encode(f'x:{token}'.encode()).decode()}"):
