@@ -45,6 +45,11 @@ def is_public(method: str, path: str) -> bool:
     )
 
 
+def _is_page(scope: Scope) -> bool:
+    method = "GET" if scope.get("method") == "HEAD" else scope.get("method", "")
+    return (method, scope["path"]) in public.SIGNED_IN_PAGES
+
+
 def same_origin(scope: Scope) -> bool | None:
     """Whether a browser sent this from one of our own pages; None when nothing tells (not a browser)."""
     site = header(scope, b"sec-fetch-site")
@@ -108,7 +113,7 @@ class Gate:
             self._rates.request(scope, caller.scope.principal)
         elif caller.problem is None:
             self._rates.visit(scope)
-        if path not in public.CHECKED_INSIDE:
+        if path not in public.CHECKED_INSIDE and not _is_page(scope):
             caller.require()
         return caller
 

@@ -37,6 +37,10 @@ PAGES: Final[frozenset[tuple[str, str]]] = frozenset(
     }
 )
 
+# Pages of people who are signed in. A browser that brings no session is led to the login page and, from there, back;
+# it is answered by the page's own route, which gets nobody to show the page to.
+SIGNED_IN_PAGES: Final[frozenset[tuple[str, str]]] = frozenset({("GET", "/account")})
+
 # Scripts and styles of those pages and of GraphiQL: files of the distribution, the same for everybody.
 ASSETS: Final = "/assets/"
 

@@ -13,6 +13,8 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from server.edge.identity import caller_of
+
 STATIC: Final = Path(__file__).with_name("static")
 _REVALIDATE: Final = {"cache-control": "no-cache"}
 
@@ -28,6 +30,13 @@ async def _home(_: Request) -> Response:
 
 async def _login(_: Request) -> Response:
     return FileResponse(STATIC / "login.html", headers=_REVALIDATE)
+
+
+async def _account(request: Request) -> Response:
+    """Only its address leads back: whatever else the request asked for is nothing to be repeated."""
+    if caller_of(request.scope).scope is None:
+        return RedirectResponse("/login?next=/account", status_code=303)
+    return FileResponse(STATIC / "account.html", headers=_REVALIDATE)
 
 
 async def _setup(_: Request) -> Response:
@@ -53,6 +62,7 @@ def routes() -> list[BaseRoute]:
         Route("/", _home),
         Route("/login", _login),
         Route("/setup", _setup),
+        Route("/account", _account),
         Route("/favicon.ico", _icon),
         Mount("/assets", _Assets(directory=STATIC), name="assets"),
     ]

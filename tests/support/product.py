@@ -108,9 +108,10 @@ class Product:
 async def running(dsn: str, *, settings: Settings | None = None) -> AsyncIterator[Product]:
     """Serves the product on a free port of the loopback until the block ends."""
     data = Path(tempfile.mkdtemp(prefix="axonml-"))
-    settings = (settings or Settings()).model_copy(update={"server": ServerSettings(data_dir=data, shutdown_seconds=5)})
-    connections = LiveConnections()
     bound = bind("127.0.0.1", 0)
+    served = ServerSettings(data_dir=data, port=bound.getsockname()[1], shutdown_seconds=5)
+    settings = (settings or Settings()).model_copy(update={"server": served})
+    connections = LiveConnections()
     # What a real hash costs is no concern of these tests, and would be most of what they cost.
     cheap = patch("server.security.passwords.PasswordHasher", CountingHasher)
     cheap.start()

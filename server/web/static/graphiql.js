@@ -57,6 +57,7 @@ function Account() {
     h("span", { role: "alert" }, problem),
     h("img", { src: "/assets/icon.svg", alt: "", width: 20, height: 20 }),
     h("strong", null, "AxonML"),
+    h("a", { href: "/account" }, "Account"),
     h("button", { type: "button", onClick: leave }, "Sign out"));
 }
 

@@ -1,10 +1,109 @@
-import { authenticate, nextAddress, refresh, submits } from "/assets/session.js";
+import { ask } from "/assets/ask.js";
+import { clear, refuse, submits } from "/assets/forms.js";
+import * as passkeys from "/assets/passkeys.js";
+import { nextAddress, refresh } from "/assets/session.js";
 
-submits(document.querySelector("form"), async ({ email, password }) => {
-  const outcome = await authenticate("login", { email, password, session: "COOKIE" });
-  if (outcome.requiresMfa) throw new Error("This account needs a second factor, which this page cannot ask for yet.");
+const START = "mutation ($input: WebauthnStartInput!) { options: webauthnAuthenticateStart(input: $input) }";
+const OFFERED_FOR_MS = 4 * 60_000; // a challenge lives for five minutes
+
+const find = (id) => document.getElementById(id);
+const [byPassword, alone, byCode, byRecovery, byKey] = ["password-form", "alone-form", "code-form", "recovery-form", "key-form"].map(find);
+const welcome = find("lead").textContent;
+
+let mfaToken = null;
+
+/** Opens a session by one of the mutations for it; where a second factor must follow, the second step begins. */
+async function enter(mutation, type, input) {
+  const operation = `mutation ($input: ${type}!) { auth: ${mutation}(input: $input) { requiresMfa mfaToken } }`;
+  const { auth } = await ask(operation, { input: { ...input, session: "COOKIE" } });
+  if (auth.requiresMfa) {
+    mfaToken = auth.mfaToken;
+    show(byCode);
+    return;
+  }
   location.replace(nextAddress());
+  await new Promise(() => {}); // the page is on its way out, and nothing more may be sent
+}
+
+/** Shows the step that a form belongs to, and leads the keyboard there. */
+function show(form, lead) {
+  const second = form !== byPassword;
+  find("first").hidden = second;
+  find("second").hidden = !second;
+  byCode.hidden = find("to-recovery").hidden = form !== byCode;
+  byRecovery.hidden = find("to-code").hidden = form !== byRecovery;
+  document.querySelector("h1").textContent = second ? "Second step" : "Sign in";
+  document.title = second ? "Second step · AxonML" : "Sign in · AxonML";
+  find("lead").textContent = lead ?? (second ? "The password was right. Now prove that it is you." : welcome);
+  for (const one of [alone, byCode, byRecovery, byKey]) clear(one, { values: true });
+  form.querySelector("input").focus();
+}
+
+function startAgain() {
+  mfaToken = null;
+  clear(byPassword);
+  byPassword.elements.password.value = "";
+  show(byPassword);
+  byPassword.elements.email.focus();
+}
+
+/** A form of the second step. When its time is over (or its tries), the first one begins again and says why. */
+function submitsSecond(form, send) {
+  submits(form, async (values) => {
+    try {
+      await send(values);
+    } catch (problem) {
+      if (problem.code !== "UNAUTHENTICATED" || problem.field !== "mfaToken") throw problem;
+      startAgain();
+      refuse(byPassword, problem.message, byPassword.elements.password);
+    }
+  });
+}
+
+submits(byPassword, ({ email, password }) => enter("authLogin", "AuthLoginInput", { email, password }));
+
+submits(alone, async () => {
+  const { options } = await ask(START, { input: {} });
+  await enter("webauthnAuthenticateFinish", "WebauthnFinishInput", { credential: await passkeys.use(options) });
 });
+
+submitsSecond(byCode, ({ code }) =>
+  enter("mfaTotpVerify", "MfaCodeInput", { mfaToken, code: code.replace(/\s/g, "") }));
+
+submitsSecond(byRecovery, ({ code }) => enter("recoveryCodeUse", "MfaCodeInput", { mfaToken, code: code.trim() }));
+
+submitsSecond(byKey, async () => {
+  const { options } = await ask(START, { input: { mfaToken } });
+  await enter("webauthnAuthenticateFinish", "WebauthnFinishInput", { mfaToken, credential: await passkeys.use(options) });
+});
+
+find("to-recovery").addEventListener("click", () => show(byRecovery));
+find("to-code").addEventListener("click", () => show(byCode));
+find("again").addEventListener("click", startAgain);
+
+let offered = -Infinity;
+
+/** Lets the browser suggest passkeys in the address field, and renews what that needs when somebody comes back to it. */
+async function offer() {
+  if (performance.now() - offered < OFFERED_FOR_MS) return;
+  offered = performance.now();
+  const { options } = await ask(START, { input: {} }).catch(() => ({}));
+  const credential = options && await passkeys.suggested(options);
+  if (!credential) return;
+  offered = -Infinity;
+  await enter("webauthnAuthenticateFinish", "WebauthnFinishInput", { credential })
+    .catch((problem) => { alone.querySelector("[role=alert]").textContent = problem.message; });
+}
+
+alone.hidden = byKey.hidden = !passkeys.usable;
+if (passkeys.usableAt()) {
+  find("elsewhere").hidden = false;
+  find("elsewhere").querySelector("a").href = passkeys.usableAt();
+}
 
 // Someone who is still signed in has no need of the form. No verdict is no reason to hide it.
 if (await refresh().catch(() => false)) location.replace(nextAddress());
+else if (passkeys.usable && await PublicKeyCredential.isConditionalMediationAvailable?.()) {
+  byPassword.elements.email.addEventListener("focus", offer);
+  await offer();
+}

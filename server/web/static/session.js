@@ -1,43 +1,44 @@
 // The browser's session. Its tokens are in cookies that no script can read; this only asks the server to renew them.
 
-const MUTATIONS = {
-  login: "mutation ($input: AuthLoginInput!) { auth: authLogin(input: $input) { requiresMfa } }",
-  setup: "mutation ($input: AuthSetupInput!) { auth: authSetup(input: $input) { requiresMfa } }",
-  refresh: "mutation ($input: AuthRefreshInput!) { auth: authRefresh(input: $input) { requiresMfa } }",
-  logout: "mutation { auth: authLogout { ended } }",
-};
+import { ask } from "/assets/ask.js";
 
-/** An error whose message is for the user, and whose code (if the server gave one) is for us. */
-class Refused extends Error {
-  constructor(message, code) {
-    super(message);
-    this.code = code;
-  }
-}
-
-/** Runs one of the mutations above with a cookie session. Throws an Error whose message is for the user. */
-export async function authenticate(kind, input) {
-  const answer = await fetch("/graphql", {
-    method: "POST",
-    credentials: "same-origin",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ query: MUTATIONS[kind], variables: input ? { input } : {} }),
-  }).catch(() => { throw new Refused("The server cannot be reached. Try again in a moment."); });
-  const document = await answer.json().catch(() => null);
-  const problem = document?.errors?.[0] ?? document?.error;
-  if (problem) throw new Refused(problem.message, problem.extensions?.code ?? problem.code);
-  if (!document?.data?.auth) throw new Refused("The server gave no answer. Try again in a moment.");
-  return document.data.auth;
-}
+const REFRESH = "mutation { auth: authRefresh(input: {}) { requiresMfa } }";
+const LOGOUT = "mutation { authLogout { ended } }";
+const TURN = "axonml-refresh";
+const RENEWED = "axonml-renewed-at:";
+const REMEMBERED_MS = 10_000;
 
 async function renew() {
   try {
-    await authenticate("refresh", {});
+    await ask(REFRESH);
     return true;
   } catch (problem) {
     if (problem.code === "UNAUTHENTICATED") return false;
     throw problem;
   }
+}
+
+/** Whether some tab renewed the session after that moment. */
+async function renewedSince(moment) {
+  const { held } = await navigator.locks.query();
+  return held.some(({ name }) => name.startsWith(RENEWED) && Number(name.slice(RENEWED.length)) >= moment);
+}
+
+/** Lets the other tabs know for a while. A lock of that name, because a message could come after the tab's turn. */
+function tellOtherTabs() {
+  return new Promise((told) => {
+    navigator.locks.request(RENEWED + Date.now(), () => new Promise((forget) => {
+      told();
+      setTimeout(forget, REMEMBERED_MS);
+    }));
+  });
+}
+
+async function renewInTurn(needed) {
+  if (await renewedSince(needed)) return true;
+  const signedIn = await renew();
+  if (signedIn) await tellOtherTabs();
+  return signedIn;
 }
 
 let refreshing = null;
@@ -46,10 +47,12 @@ let refreshing = null;
  * Renews the session: true, or false when there is none any more. Throws when the server gave no verdict, for
  * example because it is restarting: that says nothing about the session.
  *
- * A refresh token is good for one use, so callers at the same time share one request, and tabs take turns.
+ * A refresh token is good for one use, so callers at the same time share one request; and tabs take turns, of which
+ * only the first one asks. `needed`: when it turned out, in milliseconds of the clock, that the session must be renewed.
  */
-export function refresh() {
-  refreshing ??= (navigator.locks ? navigator.locks.request("axonml-refresh", renew) : renew())
+export function refresh(needed = Date.now()) {
+  // Browsers know of locks on secure origins only; on others the server bears with two tabs at once.
+  refreshing ??= (navigator.locks ? navigator.locks.request(TURN, () => renewInTurn(needed)) : renew())
     .finally(() => { refreshing = null; });
   return refreshing;
 }
@@ -59,11 +62,28 @@ export function toLogin() {
   location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search));
 }
 
+/** Whether an error of the graph is about the session, and not about a wrong password or code in the input. */
+const isOver = ({ code, field }) => code === "UNAUTHENTICATED" && field === undefined;
+
+/** `ask` of somebody who is signed in: renews the session once; without one it leads to the login page, for good. */
+export async function askSignedIn(query, variables) {
+  const sent = Date.now();
+  try {
+    return await ask(query, variables);
+  } catch (problem) {
+    if (!isOver(problem)) throw problem;
+  }
+  if (await refresh(sent)) return ask(query, variables);
+  toLogin();
+  return new Promise(() => {});
+}
+
 /** `fetch` that renews the session once when the server no longer knows it; without a session it leads to the login page. */
 export async function authorizedFetch(input, options) {
+  const sent = Date.now();
   const first = await fetch(input, { ...options, credentials: "same-origin" });
   if (!(await unauthenticated(first))) return first;
-  if (!(await refresh())) {
+  if (!(await refresh(sent))) {
     toLogin();
     return first;
   }
@@ -74,16 +94,16 @@ async function unauthenticated(answer) {
   if (answer.status === 401) return true;
   if (!(answer.headers.get("content-type") ?? "").includes("json")) return false;
   const document = await answer.clone().json().catch(() => null);
-  return document?.errors?.some((error) => error.extensions?.code === "UNAUTHENTICATED") ?? false;
+  return document?.errors?.some((error) => isOver(error.extensions ?? {})) ?? false;
 }
 
 /** Ends the session, also one whose access token has expired, and leads to the login page. Throws when that failed. */
 export async function signOut() {
   try {
-    await authenticate("logout");
+    await ask(LOGOUT);
   } catch (problem) {
     if (problem.code !== "UNAUTHENTICATED") throw problem;
-    if (await refresh()) await authenticate("logout");
+    if (await refresh()) await ask(LOGOUT);
   }
   location.assign("/login");
 }
@@ -100,23 +120,4 @@ export function nextAddress(fallback = "/graphql") {
   } catch {
     return home;
   }
-}
-
-/** Sends a form: one request at a time, the message of a failure where a screen reader announces it. */
-export function submits(form, send) {
-  const button = form.querySelector("button");
-  const problem = form.querySelector("[role=alert]");
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    problem.textContent = "";
-    button.disabled = true;
-    try {
-      await send(Object.fromEntries(new FormData(form)));
-    } catch (error) {
-      problem.textContent = error.message;
-      form.querySelector("input[type=password]")?.select();
-    } finally {
-      button.disabled = false;
-    }
-  });
 }

@@ -1,4 +1,7 @@
-import { authenticate, submits } from "/assets/session.js";
+import { ask } from "/assets/ask.js";
+import { submits } from "/assets/forms.js";
+
+const SETUP = "mutation ($input: AuthSetupInput!) { authSetup(input: $input) { requiresMfa } }";
 
 // The token stays in the fragment: browsers never send it, so it is in no log of any proxy.
 const token = location.hash.slice(1);
@@ -12,7 +15,7 @@ if (token === "") {
   form.querySelector("button").disabled = true;
 } else {
   submits(form, async ({ email, name, password }) => {
-    await authenticate("setup", { token, email, name: name || null, password, session: "COOKIE" });
+    await ask(SETUP, { input: { token, email, name: name || null, password, session: "COOKIE" } });
     location.replace("/graphql");
   });
 }
