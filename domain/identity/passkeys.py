@@ -129,6 +129,7 @@ class Passkeys:
         After the last factor the password alone signs in again, and the recovery codes are gone. Raises Forbidden for
         API keys, MfaRequired, BadUserInput, Unauthenticated naming `password`, NotFound, RateLimited, Overloaded.
         """
+        scope.require_session()
         canonical = ids.parse("psk", passkey_id)
         session, verified = await self._own_password.confirm(scope, password)
         change = CredentialChange(session.account.user.id, session.id, self._sessions.now(), verified)
