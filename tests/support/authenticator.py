@@ -8,11 +8,14 @@ import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import cbor2
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePrivateKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 Json = dict[str, Any]
 
@@ -51,6 +54,24 @@ class Lies:
 TRUTH = Lies()
 
 
+def certificate(key: EllipticCurvePrivateKey) -> bytes:
+    """What a maker of authenticators would vouch with, as the standard wants it; signed by itself."""
+    parts = {"C": "XX", "O": "Maker", "OU": "Authenticator Attestation", "CN": "Device"}
+    name = x509.Name.from_rfc4514_string(",".join(f"{kind}={text}" for kind, text in parts.items()))
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    )
+    return made.sign(key, SHA256()).public_bytes(Encoding.DER)
+
+
 @dataclass
 class Held:
     """A passkey inside the authenticator."""
@@ -79,9 +100,13 @@ class Authenticator:
         data = self._data(options["rp"]["id"], held, lies, attested=attested)
         client = self._client("webauthn.create", options, lies)
         statement = dict(lies.statement or {})
-        if lies.format == "packed" and lies.statement is None:
-            statement = {"alg": -7, "sig": key.sign(data + hashlib.sha256(client).digest(), ECDSA(SHA256()))}
-        attestation = cbor2.dumps({"fmt": lies.format, "attStmt": statement, "authData": data})
+        signed, kind = data + hashlib.sha256(client).digest(), lies.format
+        if kind == "certified":
+            maker, kind = generate_private_key(SECP256R1()), "packed"
+            statement = {"alg": -7, "sig": maker.sign(signed, ECDSA(SHA256())), "x5c": [certificate(maker)]}
+        elif kind == "packed" and lies.statement is None:
+            statement = {"alg": -7, "sig": key.sign(signed, ECDSA(SHA256()))}
+        attestation = cbor2.dumps({"fmt": kind, "attStmt": statement, "authData": data})
         return self._answer(
             identifier,
             {

@@ -161,6 +161,7 @@ async def test_api_keys_register_and_remove_nothing(fresh: Instance, holder: Hol
         Lies(format="none", statement={"sig": b"x"}),
         Lies(format="packed", statement={"alg": -7, "sig": b"x"}),
         Lies(format="packed", statement={"alg": -7, "sig": b"x", "x5c": [b"x"]}),
+        Lies(format="certified"),
         Lies(format="tpm", statement={"ver": "2.0"}),
         Lies(format="nonsense"),
     ],
