@@ -7,11 +7,13 @@ decision. Nothing of this is written into tokens, so a change acts as soon as th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Final
 
+from domain import ids
 from domain.errors import Forbidden, NotFound
 
 
@@ -37,6 +39,14 @@ class ResourceKind(Enum):
     MODELS = "models"
     ENDPOINTS = "endpoints"
     NOTEBOOKS = "notebooks"
+
+
+ID_KINDS: Final[Mapping[ResourceKind, ids.Kind]] = {
+    ResourceKind.RUNS: "run",
+    ResourceKind.MODELS: "mdl",
+    ResourceKind.ENDPOINTS: "end",
+    ResourceKind.NOTEBOOKS: "nbk",
+}
 
 
 class Action(Enum):
@@ -65,12 +75,16 @@ _BY_ROLE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """That a member may, or may not, do something with one object, or with all of a kind (`resource_id` None)."""
+    """That a member may, or may not, do something with one object, or with all of a kind (`resource_id` None).
+
+    From `expires_at` on it says nothing any more.
+    """
 
     kind: ResourceKind
     actions: frozenset[Action]
     effect: Effect
     resource_id: str | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +115,13 @@ class Access:
 
     role: WorkspaceRole
     rules: tuple[Rule, ...] = ()
+
+    def at(self, now: datetime) -> Access:
+        """The same without rules that have expired."""
+        if all(rule.expires_at is None or now < rule.expires_at for rule in self.rules):
+            return self
+        kept = (rule for rule in self.rules if rule.expires_at is None or now < rule.expires_at)
+        return Access(self.role, tuple(kept))
 
     def may(self, kind: ResourceKind, action: Action, object_id: str | None) -> bool:
         """Whether this may be done with that object; None: with a new one."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
 
 from domain import ids
-from domain.access import Access, Action, Effect, ResourceKind, Rule, UserRole, WorkspaceRole
+from domain.access import ID_KINDS, Access, Action, Effect, ResourceKind, Rule, UserRole, WorkspaceRole
 from domain.identity import Account, Membership, User
 from domain.identity.factors import FactorKind
 from persistence.database import Connection
@@ -29,24 +30,20 @@ ACCOUNT: Final = f"""{USER}, u.disabled_at, u.default_workspace_id,
          UNION ALL
         SELECT w.id, w.slug, w.created_at, 'owner' FROM workspaces w WHERE w.deleted_at IS NULL AND u.role = 'admin'
     ) r) AS rooms,
-    (SELECT json_agg(json_build_array(g.workspace_id, g.kind, g.resource_id, g.actions, g.effect) ORDER BY g.id)
+    (SELECT json_agg(json_build_array(g.workspace_id, g.kind, g.resource_id, g.actions, g.effect, g.expires_at)
+                     ORDER BY g.id)
        FROM grants g WHERE g.user_id = u.id AND u.role <> 'admin') AS rules"""  # noqa: S608  # constants only
 # The same of users ($1) in one workspace each ($2).
 _STANDINGS: Final = """
     SELECT u.id AS user_id, w.id AS workspace_id, u.role, CASE u.role WHEN 'admin' THEN 'owner' ELSE m.role END AS room,
-           (SELECT json_agg(json_build_array(g.kind, g.resource_id, g.actions, g.effect) ORDER BY g.id) FROM grants g
+           (SELECT json_agg(json_build_array(g.kind, g.resource_id, g.actions, g.effect, g.expires_at) ORDER BY g.id)
+              FROM grants g
              WHERE g.user_id = u.id AND g.workspace_id = w.id AND u.role <> 'admin') AS rules
       FROM unnest($1::uuid[], $2::uuid[]) p(user_id, workspace_id)
       JOIN users u ON u.id = p.user_id
       JOIN workspaces w ON w.id = p.workspace_id AND w.deleted_at IS NULL
       LEFT JOIN memberships m ON m.user_id = u.id AND m.workspace_id = w.id
      WHERE u.role = 'admin' OR m.role IS NOT NULL"""
-PREFIX: Final[Mapping[ResourceKind, ids.Kind]] = {
-    ResourceKind.RUNS: "run",
-    ResourceKind.MODELS: "mdl",
-    ResourceKind.ENDPOINTS: "end",
-    ResourceKind.NOTEBOOKS: "nbk",
-}
 
 
 def read_account(row: Record) -> Account:
@@ -85,13 +82,14 @@ async def standings(
     }
 
 
-def _read_rule(kind: str, resource: str | None, actions: list[str], effect: str) -> Rule:
+def _read_rule(kind: str, resource: str | None, actions: list[str], effect: str, expires_at: str | None) -> Rule:
     about = ResourceKind(kind)
     return Rule(
         kind=about,
         actions=frozenset(Action(action) for action in actions),
         effect=Effect(effect),
-        resource_id=None if resource is None else ids.from_uuid(PREFIX[about], UUID(resource)),
+        resource_id=None if resource is None else ids.from_uuid(ID_KINDS[about], UUID(resource)),
+        expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
     )
 
 

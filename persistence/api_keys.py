@@ -12,7 +12,7 @@ from asyncpg import Record
 
 from domain import ids
 from domain.access import KeyScope, Scope, UserRole
-from domain.errors import Conflict
+from domain.errors import Conflict, NotFound
 from domain.identity import ApiKey, KeyRecord
 from domain.paging import EXACT_TOTAL_LIMIT, Keyset, Page, PageRequest, Total
 from persistence.accounts import ACCOUNT, read_account
@@ -25,6 +25,12 @@ _KEY: Final = """k.id, k.user_id AS key_user_id, k.workspace_id, w.slug, k.name,
     k.expires_at, k.last_used_at, k.revoked_at"""
 _FROM: Final = "FROM api_keys k JOIN workspaces w ON w.id = k.workspace_id"
 _RECORD: Final = f"SELECT {_KEY}, k.secret_hash, {ACCOUNT} {_FROM} JOIN users u ON u.id = k.user_id"
+
+# Whoever was removed a moment ago leaves no key behind that would work again once they are back.
+_ENTERS: Final = """
+    SELECT EXISTS (SELECT 1 FROM users u JOIN workspaces w ON w.id = $2 AND w.deleted_at IS NULL
+      LEFT JOIN memberships m ON m.user_id = u.id AND m.workspace_id = w.id
+     WHERE u.id = $1 AND (u.role = 'admin' OR m.role IS NOT NULL))"""
 
 _OF_USERS: Final = f"""
     SELECT * FROM (
@@ -83,6 +89,8 @@ class PostgresApiKeys:
         user = ids.to_uuid(key.user_id)
         async with self._database.transaction() as tx:
             await tx.execute("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE", user)
+            if not await tx.fetchval(_ENTERS, user, ids.to_uuid(scope.workspace_id)):
+                raise NotFound("there is no such workspace", field="workspace")
             held = await tx.fetchval("SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL", user)
             if held >= most:
                 raise Conflict(f"you have {held} API keys, the most there may be; revoke some first")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import strawberry
 from strawberry.dataloader import DataLoader
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from domain.access import Scope
     from domain.identity import User
     from resolvers.context import Context, Services
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ async def owner(parent: strawberry.Parent[Experiment], info: strawberry.Info[Con
     return found
 
 
-def not_null(value: str | None, field: str) -> str:
+def not_null(value: T | None, field: str) -> T:
     """The value of a patch for something that cannot be cleared. Raises BadUserInput for null."""
     if value is None:
         raise BadUserInput("it cannot be cleared; leave it out to keep it", field=field)

@@ -12,6 +12,7 @@ from resolvers.logs import LogLoaders
 from resolvers.metrics import MetricLoaders
 from resolvers.models import ModelLoaders
 from resolvers.runs import RunLoaders
+from resolvers.workspaces import WorkspaceLoaders
 
 if TYPE_CHECKING:
     from domain.access import Scope
@@ -23,6 +24,7 @@ class Loaders:
     """Every loader, made fresh for each operation."""
 
     identity: IdentityLoaders
+    workspaces: WorkspaceLoaders
     experiments: ExperimentLoaders
     runs: RunLoaders
     metrics: MetricLoaders
@@ -35,6 +37,7 @@ class Loaders:
         """Loaders that read as `scope`."""
         return cls(
             IdentityLoaders.of(services, scope),
+            WorkspaceLoaders.of(services, scope),
             ExperimentLoaders.of(services, scope),
             RunLoaders.of(services, scope),
             MetricLoaders.of(services, scope),

@@ -55,6 +55,7 @@ def _load(context: Context, text: str, field: str) -> Awaitable[Any]:
     by_kind: dict[str, Callable[[str], Awaitable[Any]]] = {
         "usr": loaders.identity.users.load,
         "key": loaders.identity.api_keys.load,
+        "wsp": loaders.workspaces.workspaces.load,
         "exp": loaders.experiments.experiments.load,
         "run": loaders.runs.runs.load,
         "mdl": loaders.models.models.load,

@@ -44,12 +44,14 @@ from schema.second_factors import SecondFactorMutation
 from schema.server import ServerQuery
 from schema.stats import StatsQuery
 from schema.system import SystemQuery, SystemSubscription
+from schema.workspaces import WorkspaceMutation, WorkspaceQuery
 
 CONTRACT = Path(__file__).with_name("schema.graphql")
 
 QUERIES = (
     ServerQuery,
     IdentityQuery,
+    WorkspaceQuery,
     ExperimentQuery,
     RunQuery,
     MetricQuery,
@@ -62,6 +64,7 @@ MUTATIONS = (
     IdentityMutation,
     SecondFactorMutation,
     PasskeyMutation,
+    WorkspaceMutation,
     ExperimentMutation,
     RunMutation,
     MetricMutation,

@@ -13,6 +13,7 @@ from domain.access import UserRole
 from domain.identity import KeyExpiry
 from domain.identity.factors import FactorKind
 from resolvers import identity as resolve
+from resolvers import workspaces as resolve_workspaces
 from resolvers.identity import SessionKind
 from schema.node import Node
 from schema.paging import Connection
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from schema.endpoints import Endpoint
     from schema.models import Model
     from schema.runs import Run
+    from schema.workspaces import Workspace
 
 strawberry.enum(UserRole)
 strawberry.enum(SessionKind)
@@ -86,6 +88,10 @@ class User(Node):
     api_keys: Annotated[list[ApiKey] | None, strawberry.field(resolver=resolve.api_keys_of_user)]
     sessions: Annotated[list[Session] | None, strawberry.field(resolver=resolve.sessions_of_user)]
     credentials: Annotated[list[Credential] | None, strawberry.field(resolver=resolve.credentials_of_user)]
+    workspaces: Annotated[
+        list[Annotated[Workspace, strawberry.lazy("schema.workspaces")]],
+        strawberry.field(resolver=resolve_workspaces.of_user),
+    ]
 
     @classmethod
     def is_type_of(cls, value: object, _info: object) -> bool:

@@ -27,8 +27,10 @@ from domain.identity.entities import (
     User,
     Workspace,
 )
+from domain.identity.grants import Grant
 from domain.identity.keys import KeyExpiry
 from domain.identity.service import Identity
+from domain.identity.workspaces import Member
 
 __all__ = [
     "Account",
@@ -38,9 +40,11 @@ __all__ = [
     "ClientInfo",
     "Founding",
     "FoundingOutcome",
+    "Grant",
     "Identity",
     "KeyExpiry",
     "KeyRecord",
+    "Member",
     "Membership",
     "NewPendingSignIn",
     "NewSession",

@@ -16,7 +16,7 @@ from typing import Final
 
 from domain.access import Access, Principal, Scope, UserRole
 from domain.errors import NotFound, Unauthenticated
-from domain.identity.entities import Account, ApiKey, KeyRecord, Membership, SessionPolicy, SessionRecord
+from domain.identity.entities import Account, KeyRecord, Membership, SessionPolicy, SessionRecord
 from domain.identity.live import LiveCache
 from domain.identity.ports import AccessTokens, ApiKeyCodec, KeyRepository, SessionRepository
 
@@ -84,7 +84,10 @@ class Authentication:
             principal = one.principal
             standing = standings.get((principal.user_id, one.workspace_id))
             credential = principal.session_id or principal.api_key_id
-            return credential in alive and standing == (principal.role, one.access)
+            if credential not in alive or standing is None:
+                return False
+            role, access = standing
+            return (role, access.at(now)) == (principal.role, one.access)
 
         return [one for one in held if not holds(one)]
 
@@ -92,9 +95,14 @@ class Authentication:
         """Called when a session has ended."""
         self._sessions.drop(session_id)
 
-    def forget_key(self, key: ApiKey) -> None:
-        """Called when a key was revoked."""
-        self._keys.drop(key.lookup)
+    def forget_key(self, lookup: str) -> None:
+        """Called when a key was revoked, with its public part."""
+        self._keys.drop(lookup)
+
+    def forget_user(self, user_id: str | None) -> None:
+        """Called when a user's rights have changed; None: everybody's."""
+        self._sessions.drop_where(lambda record: user_id in (None, record.account.user.id))
+        self._keys.drop_where(lambda record: user_id in (None, record.account.user.id))
 
     async def _by_header(self, authorization: str, workspace: str | None) -> Scope:
         scheme, _, credential = authorization.partition(" ")
@@ -121,7 +129,7 @@ class Authentication:
         account = record.account
         principal = Principal(account.user.id, account.user.email, account.user.role, session_id=record.id)
         room = _room_of(account, workspace)
-        return Scope(room.workspace_id, principal, room.access)
+        return Scope(room.workspace_id, principal, room.access.at(now))
 
     async def _by_api_key(self, text: str, workspace: str | None) -> Scope:
         presented = self._codec.parse(text)
@@ -143,7 +151,7 @@ class Authentication:
         principal = Principal(
             account.user.id, account.user.email, account.user.role, api_key_id=key.id, scopes=key.key_scopes
         )
-        return Scope(room.workspace_id, principal, room.access)
+        return Scope(room.workspace_id, principal, room.access.at(now))
 
     async def _load_session(self, session_id: str) -> SessionRecord | None:
         record = await self._repository.session(session_id)

@@ -22,6 +22,7 @@ class Workspace:
     id: str
     slug: str
     name: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,9 +108,9 @@ class Founder:
         address = rules.email(email, field=fields[0])
         shown = address.partition("@")[0] if name is None else names.title(name)
         secret = rules.chosen_password(password, address=address, name=shown, field=fields[1])
-        workspace = Workspace(ids.new("wsp"), "default", "Default")
         session = None if client is None else self._sessions.new(client, PASSWORD_ALONE)
         now = self._sessions.now() if session is None else session.created_at
+        workspace = Workspace(ids.new("wsp"), "default", "Default", now)
         user = User(ids.new("usr"), address, shown, UserRole.ADMIN, now, None if session is None else now)
         return Founding(workspace, user, await self._passwords.hash(secret), session)
 

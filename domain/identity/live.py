@@ -60,6 +60,12 @@ class LiveCache(Generic[V]):
         self._drops += 1
         self._entries.pop(key, None)
 
+    def drop_where(self, chosen: Callable[[V], bool]) -> None:
+        """Forgets every value that is chosen, as `drop` does."""
+        self._drops += 1
+        for key in [key for key, (_, value) in self._entries.items() if chosen(value)]:
+            del self._entries[key]
+
     def _fresh(self, key: str) -> V | None:
         entry = self._entries.get(key)
         if entry is None or self._ticks() - entry[0] >= self._seconds:

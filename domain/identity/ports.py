@@ -385,7 +385,7 @@ class KeyRepository(Protocol):
     async def touch_key(self, key_id: str, now: datetime) -> None: ...
 
     async def add_key(self, scope: Scope, key: ApiKey, secret_hash: bytes, most: int) -> bool:
-        """False when the public part is taken. Raises Conflict when the user has `most` keys."""
+        """False when the public part is taken. NotFound for a user who left, Conflict for one with `most` keys."""
         ...
 
     async def revoke_key(self, scope: Scope, key_id: str, now: datetime) -> ApiKey | None:

@@ -13,6 +13,7 @@ from domain.identity.authentication import Authentication
 from domain.identity.entities import ApiKey, SessionPolicy, User
 from domain.identity.factors import Credential
 from domain.identity.founding import Founder
+from domain.identity.grants import GrantRepository, Grants
 from domain.identity.guesses import Guesses
 from domain.identity.keys import ApiKeys
 from domain.identity.live import SECONDS
@@ -41,6 +42,7 @@ from domain.identity.recovery import Recovery
 from domain.identity.sessions import Sessions
 from domain.identity.sign_in import SignIn
 from domain.identity.totp import Totp
+from domain.identity.workspaces import EndedKey, WorkspaceRepository, Workspaces
 
 
 class Identity:
@@ -57,6 +59,8 @@ class Identity:
         recovery_rows: RecoveryRepository,
         passkey_rows: PasskeyRepository,
         credential_rows: CredentialRepository,
+        workspace_rows: WorkspaceRepository,
+        grant_rows: GrantRepository,
         attempts: AttemptRepository,
         totp_codes: TotpCodes,
         mark: Callable[[str], str],
@@ -139,6 +143,13 @@ class Identity:
             slug=repository.workspace_slug,
             ended=self._key_ended,
         )
+        self.workspaces = Workspaces(
+            repository=workspace_rows,
+            now=self._now,
+            changed=self._authentication.forget_user,
+            keys_ended=self._keys_ended,
+        )
+        self.grants = Grants(repository=grant_rows, now=self._now, changed=self._authentication.forget_user)
 
     # --- authentication ------------------------------------------------------------------------------
 
@@ -187,8 +198,13 @@ class Identity:
         return await self._repository.workspace_slug(scope)
 
     async def _key_ended(self, key: ApiKey) -> None:
-        self._authentication.forget_key(key)
-        await self._connections.end_api_key(key.id)
+        await self._keys_ended([EndedKey(key.id, key.lookup)])
+
+    async def _keys_ended(self, keys: Sequence[EndedKey]) -> None:
+        for key in keys:
+            self._authentication.forget_key(key.lookup)
+        for key in keys:
+            await self._connections.end_api_key(key.id)
 
     def _now(self) -> datetime:
         now = self._clock.now()

@@ -48,6 +48,7 @@ class GrantRow(Model):
     actions: fields.JSONField[list[str]] = fields.JSONField()
     effect = fields.CharField(max_length=8)
     created_at = fields.DatetimeField()
+    expires_at = fields.DatetimeField(null=True)
 
     class Meta:
         table = "grants"

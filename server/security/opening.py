@@ -18,6 +18,7 @@ from persistence.api_keys import PostgresApiKeys
 from persistence.attempts import PostgresAttempts
 from persistence.credentials import PostgresCredentials
 from persistence.database import Database
+from persistence.grants import PostgresGrants
 from persistence.identity import PostgresIdentity
 from persistence.passkeys import PostgresPasskeys
 from persistence.pending import PostgresPending
@@ -25,6 +26,7 @@ from persistence.recovery import PostgresRecovery
 from persistence.sessions import PostgresSessions
 from persistence.signing_keys import PostgresSigningKeys
 from persistence.totp import PostgresTotp
+from persistence.workspaces import PostgresWorkspaces
 from server.security.apikeys import ApiKeys
 from server.security.passwords import Argon2Passwords
 from server.security.refresh import SealedRefreshTokens
@@ -77,6 +79,8 @@ async def identity_opened(
             totp_rows=PostgresTotp(database),
             recovery_rows=PostgresRecovery(database),
             credential_rows=PostgresCredentials(database),
+            workspace_rows=PostgresWorkspaces(database),
+            grant_rows=PostgresGrants(database),
             attempts=PostgresAttempts(database),
             totp_codes=SealedTotpCodes(vault),
             mark=partial(vault.mark, "attempts"),

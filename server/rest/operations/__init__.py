@@ -6,13 +6,25 @@ changing `schema/openapi.json` first.
 
 from __future__ import annotations
 
-from server.rest.operations import auth, endpoints, experiments, metrics, models, passkeys, runs, second_factors, system
+from server.rest.operations import (
+    auth,
+    endpoints,
+    experiments,
+    metrics,
+    models,
+    passkeys,
+    permissions,
+    runs,
+    second_factors,
+    system,
+)
 
 SERVED = (
     *system.OPERATIONS,
     *auth.OPERATIONS,
     *second_factors.OPERATIONS,
     *passkeys.OPERATIONS,
+    *permissions.OPERATIONS,
     *experiments.OPERATIONS,
     *runs.OPERATIONS,
     *metrics.OPERATIONS,

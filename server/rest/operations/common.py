@@ -15,6 +15,7 @@ RUN_ID = Param("id", _Id, "Run id (`run_…`) or bare UUID.", "path")
 EXPERIMENT_ID = Param("id", _Id, "Experiment id (`exp_…`) or bare UUID.", "path")
 KEY_ID = Param("id", _Id, "API key id (`key_…`) or bare UUID.", "path")
 PASSKEY_ID = Param("id", _Id, "Passkey id (`psk_…`) or bare UUID.", "path")
+GRANT_ID = Param("id", _Id, "Id of the record, or bare UUID.", "path")
 MODEL = Param("id", _Name, "Model id (`mdl_…`), bare UUID, or name.", "path")
 ENDPOINT = Param("id", _Name, "Endpoint id (`end_…`), bare UUID, or name.", "path")
 VERSION = Param(
