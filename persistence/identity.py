@@ -28,7 +28,7 @@ from persistence.sessions import insert_session, lock_user
 _VISIBLE_USERS: Final = f"""
     SELECT {USER} FROM users u
      WHERE u.id = ANY($2::uuid[]) AND (
-           EXISTS (SELECT 1 FROM memberships m WHERE m.user_id = u.id AND m.workspace_id = $1)
+           u.id = $3 OR EXISTS (SELECT 1 FROM memberships m WHERE m.user_id = u.id AND m.workspace_id = $1)
         OR EXISTS (SELECT 1 FROM runs r WHERE r.owner_id = u.id AND r.workspace_id = $1)
         OR EXISTS (SELECT 1 FROM experiments e WHERE e.owner_id = u.id AND e.workspace_id = $1)
         OR EXISTS (SELECT 1 FROM models o WHERE o.owner_id = u.id AND o.workspace_id = $1)
@@ -117,7 +117,10 @@ class PostgresIdentity:
 
     async def users_by_ids(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, User]:
         rows = await self._database.fetch(
-            _VISIBLE_USERS, ids.to_uuid(scope.workspace_id), [ids.to_uuid(user_id) for user_id in user_ids]
+            _VISIBLE_USERS,
+            ids.to_uuid(scope.workspace_id),
+            [ids.to_uuid(user_id) for user_id in user_ids],
+            ids.to_uuid(scope.principal.user_id),
         )
         users = [read_user(row) for row in rows]
         return {user.id: user for user in users}
