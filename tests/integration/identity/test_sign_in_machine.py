@@ -130,12 +130,10 @@ class Walk:
             attempt = identity.recovery.use(mfa_token=token, code=model.used[-1])
         else:
             wrong = model.used[which % len(model.used)] if model.used else "0000-0000-0000-0000"
-            attempt = {
-                "wrong code": lambda: identity.totp.verify(
-                    mfa_token=token, code=model.app.code(5) if model.app else ""
-                ),
-                "old code": lambda: identity.totp.verify(mfa_token=token, code=model.app.code(-2) if model.app else ""),
-            }.get(name, lambda: identity.recovery.use(mfa_token=token, code=wrong))()
+            if name in ("wrong code", "old code"):
+                attempt = identity.totp.verify(mfa_token=token, code=model.app.code(5 if name == "wrong code" else -2))
+            else:
+                attempt = identity.recovery.use(mfa_token=token, code=wrong)
             assert isinstance(await refused(attempt), Unauthenticated)
             model.pending.remove(token)  # not to count its failures here
             return

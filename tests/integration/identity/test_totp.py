@@ -11,6 +11,8 @@ import pytest
 from domain.access import Scope
 from domain.errors import Conflict, DomainError, Forbidden, MfaRequired, RateLimited, Unauthenticated
 from domain.identity import AuthResult
+from domain.identity.factors import CredentialChange
+from persistence.credentials import PostgresCredentials
 from tests.support.factors import App, pending, with_app
 from tests.support.identity import EMAIL, PASSWORD, Instance, member, outcomes
 
@@ -338,6 +340,17 @@ async def test_a_session_of_one_factor_changes_nothing_of_an_account_with_two(ap
         with pytest.raises(MfaRequired):
             await attempt
     await identity.sessions.logout(scope)  # one's own may always be ended
+
+
+async def test_the_level_is_looked_at_again_when_the_change_is_made(app: App) -> None:
+    """Another session may have added the first factor between the look at this one and its change."""
+    scope = await app.of.scope(await app.sign_in())
+    await app.of.database.execute("UPDATE sessions SET aal = 1")
+    change = CredentialChange(scope.principal.user_id, str(scope.principal.session_id), app.of.clock.now())
+    before = await app.of.database.fetchval("SELECT password_hash FROM users")
+    with pytest.raises(MfaRequired):
+        await PostgresCredentials(app.of.database).change_password(change, "another hash")
+    assert await app.of.database.fetchval("SELECT password_hash FROM users") == before
 
 
 async def test_thirty_wrong_codes_an_hour_and_no_more(app: App) -> None:
