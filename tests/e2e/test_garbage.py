@@ -29,8 +29,8 @@ from tests.support.servers import REPOSITORY, WAIT, Server, server
 EACH = int(os.environ.get("PYTEST_GARBAGE_EACH", "2"))
 SEED = int(os.environ.get("PYTEST_GARBAGE_SEED", "20261121"))
 CODES = frozenset(HTTP_STATUS) - {INTERNAL}
-# These rows change by being used: the time of the last use, and what was answered to whom.
-LEDGERS = frozenset({"sessions", "api_keys", "users", "client_tokens", "aerich"})
+# These rows change by being used: the time of the last use, wrong guesses, and what was answered to whom.
+LEDGERS = frozenset({"sessions", "api_keys", "users", "attempts", "client_tokens", "aerich"})
 
 
 @dataclass
@@ -94,7 +94,11 @@ def _names(told: tuple[str, str | None, str]) -> bool:
 
 @pytest.fixture
 async def world(folder: Path, database_url: str) -> AsyncIterator[World]:
-    settings = {"AXONML_DATABASE_URL": database_url, "AXONML_INFERENCE__MAX_ENDPOINTS": "1"}
+    settings = {
+        "AXONML_DATABASE_URL": database_url,
+        "AXONML_INFERENCE__MAX_ENDPOINTS": "1",
+        "AXONML_WEBAUTHN__ORIGINS": "http://localhost:3000",
+    }
     async with server(folder, environment=settings) as served:
         ids = await _one_of_everything(served)
         connection = await asyncpg.connect(database_url)
@@ -155,6 +159,8 @@ def _bodies(ids: dict[str, str]) -> dict[tuple[str, str], dict[str, Any]]:
     return {
         ("post", "/api/auth/keys"): {"name": "k", "scopes": ["runs:read"]},
         ("post", "/api/auth/login"): {"email": "nobody@example.com", "password": "not the right password"},
+        ("post", "/api/auth/mfa/webauthn/authenticate/finish"): {"ceremony_id": "0" * 32, "credential": {}},
+        ("post", "/api/auth/mfa/webauthn/register/finish"): {"ceremony_id": "0" * 32, "name": "k", "credential": {}},
         ("post", "/api/auth/setup"): {"token": "x", "email": "a@b.example", "password": "not the right password"},
         ("post", "/api/experiments"): {"name": "another"},
         ("post", "/api/inference/endpoints"): {"name": "other", "model_version_id": ids["ver"]},
