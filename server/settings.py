@@ -208,7 +208,7 @@ class AuthSettings(_Section):
     session_timeout_minutes: float = Field(720.0, gt=0, description="A session that is not used for so long ends.")
     jwt_expiry_hours: float = Field(168.0, gt=0, description="A session ends after this time, used or not.")
     require_mfa: bool = Field(
-        False, description="Ask for a second factor. Refused: this version has no second factor yet."
+        False, description="Ask everybody for a second factor. Refused: this version leaves that to each user."
     )
     admin_email: str | None = Field(None, description="First administrator, created only on an instance without users.")
     admin_password: SecretStr | None = Field(None, description="Password of the first administrator; read only then.")
@@ -217,7 +217,7 @@ class AuthSettings(_Section):
     @model_validator(mode="after")
     def _usable(self) -> AuthSettings:
         if self.require_mfa:
-            raise ValueError("require_mfa: this version has no second factor to ask for; remove the setting")
+            raise ValueError("require_mfa: this version leaves second factors to each user; remove the setting")
         if self.jwt_secret is not None:
             _check_secret(self.jwt_secret.get_secret_value())
         if self.admin_password is not None and self.admin_password_file is not None:

@@ -76,7 +76,7 @@ def test_every_setting_has_a_long_environment_name(tmp_path: Path) -> None:
             "auth.jwt_secret: this is a sample value",
         ),
         ({"JWT_SECRET": "a" * 64}, "auth.jwt_secret: this is a sample value"),
-        ({"AXONML_AUTH__REQUIRE_MFA": "true"}, "auth.require_mfa: this version has no second factor"),
+        ({"AXONML_AUTH__REQUIRE_MFA": "true"}, "auth.require_mfa: this version leaves second factors to each user"),
         ({"AXONML_ADMIN_EMAIL": "a@example.org"}, "auth.admin_email: the first administrator needs"),
         ({"AXONML_SERVER__CORS_ORIGINS": "*"}, "server.cors_origins: '*' is refused"),
         ({"AXONML_SERVER__WORKERS": "0"}, "server.workers: "),
