@@ -11,27 +11,15 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Response, async_playwright, expect
+from playwright.async_api import Browser, Response, expect
 
 from tests.e2e.test_process import running as server_process
-from tests.support.browser import GraphiQLPage, Visitor, executable, launch, visiting
+from tests.support.browser import GraphiQLPage, Visitor, visiting
 from tests.support.product import PASSWORD, Product, running
 
 EMAIL = "ada@example.com"
 # One loop for the browser and for the product that it visits. The time covers a browser that has to be installed.
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    try:
-        path = await asyncio.to_thread(executable)
-    except LookupError as reason:
-        pytest.skip(str(reason))
-    async with async_playwright() as playwright:
-        started = await launch(playwright, path)
-        yield started
-        await started.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

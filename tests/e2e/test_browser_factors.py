@@ -1,0 +1,435 @@
+"""Second factors, passkeys and the account page in a real browser, on the name that passkeys need."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pyotp
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Locator, Page, Request, Response, Route, expect
+
+from domain import ids
+from server.settings import RatesSettings, Settings
+from tests.support.browser import Visitor, visiting
+from tests.support.clusters import Cluster
+from tests.support.product import PASSWORD, Product, running
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+
+_LIKE_ADA = """
+    WITH made AS (
+        INSERT INTO users (id, email, name, password_hash, role, default_workspace_id, created_at)
+        SELECT $1, $2, 'Bea', password_hash, 'user', default_workspace_id, created_at
+          FROM users WHERE email = 'ada@example.com' RETURNING id, default_workspace_id
+    ) INSERT INTO memberships (workspace_id, user_id, role) SELECT default_workspace_id, id, 'viewer' FROM made"""
+_PHONE = {
+    "protocol": "ctap2",
+    "transport": "internal",
+    "hasResidentKey": True,
+    "hasUserVerification": True,
+    "isUserVerified": True,
+    "automaticPresenceSimulation": True,
+}
+
+
+@dataclass
+class Site:
+    """The server of these tests, under the name that passkeys are made for."""
+
+    product: Product
+    database: asyncpg.Connection
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{urlsplit(self.product.url).port}"
+
+    async def person(self, name: str) -> str:
+        """Somebody new, with everybody's password; the address."""
+        email = f"{name}@example.com"
+        await self.database.execute(_LIKE_ADA, ids.to_uuid(ids.new("usr")), email)
+        return email
+
+    async def ask(self, path: str, token: str | None = None, **body: Any) -> dict[str, Any]:
+        """A REST request of somebody who uses no browser."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        answer = await self.product.http.post(f"/api/auth/{path}", json=body, headers=headers)
+        assert answer.is_success, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def with_app(self, name: str) -> tuple[str, pyotp.TOTP]:
+        """Somebody whose authenticator app is on: the address and the app. The next code that works is a step ahead."""
+        email = await self.person(name)
+        token = (await self.ask("login", email=email, password=PASSWORD))["token"]
+        app = pyotp.TOTP((await self.ask("mfa/totp/setup", token))["secret"])
+        await self.ask("mfa/totp/enable", token, code=app.now())
+        return email, app
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def site(postgres_cluster: Cluster) -> AsyncIterator[Site]:
+    url = postgres_cluster.create()
+    settings = Settings(rates=RatesSettings(sign_in="off"))  # everybody here has the same address
+    async with running(url, settings=settings) as product:
+        database = await asyncpg.connect(url)
+        yield Site(product, database)
+        await database.close()
+    postgres_cluster.drop(url)
+
+
+@asynccontextmanager
+async def somebody(browser: Browser, site: Site, *, expired: int = 0) -> AsyncIterator[Visitor]:
+    """A visitor, after whose visit nothing may have gone wrong in the browser.
+
+    `expired`: how many requests find out that the session must be renewed, which browsers always complain about.
+    """
+    async with visiting(browser, site.url) as visitor:
+        yield visitor
+        assert (visitor.elsewhere, visitor.violations) == ([], [])
+        assert [text.partition("status of ")[2][:3] for text in visitor.complaints] == ["401"] * expired
+
+
+async def phone(visitor: Visitor, *, suggests: bool = False) -> None:
+    """Gives the visitor an authenticator whose user is verified at once, and takes any suggestion of it."""
+    if not suggests:
+        await visitor.context.add_init_script("PublicKeyCredential.isConditionalMediationAvailable = async () => false")
+    devices = await visitor.context.new_cdp_session(visitor.page)
+    await devices.send("WebAuthn.enable")
+    await devices.send("WebAuthn.addVirtualAuthenticator", {"options": _PHONE})
+
+
+def shown(app: pyotp.TOTP, step: int = 0) -> str:
+    """What the app shows now, or so many steps later. The next step's is taken already."""
+    return app.at(datetime.now(UTC), counter_offset=step)
+
+
+def wrong(app: pyotp.TOTP) -> str:
+    """Six digits that are no code of these minutes."""
+    right = {shown(app, step) for step in range(-3, 4)}
+    return next(code for code in (digit * 6 for digit in "0123456789") if code not in right)
+
+
+def alert(form: Locator) -> Locator:
+    return form.get_by_role("alert")
+
+
+async def signed_in(visitor: Visitor, email: str) -> Page:
+    """At the account page, by password."""
+    await visitor.sign_in(email, PASSWORD, "/login?next=/account")
+    return await at_account(visitor, email)
+
+
+async def at_account(visitor: Visitor, email: str) -> Page:
+    page = visitor.page
+    await page.wait_for_url(f"{visitor.origin}/account")
+    await expect(page.get_by_text(email)).to_be_visible()
+    return page
+
+
+async def sign_out(page: Page) -> None:
+    await page.get_by_role("button", name="Sign out", exact=True).click()
+    await page.wait_for_url("**/login")
+
+
+async def test_password_and_code_by_keyboard_alone(browser: Browser, site: Site) -> None:
+    email, app = await site.with_app("keyboard")
+    async with somebody(browser, site) as visitor:
+        page = visitor.page
+        await page.emulate_media(reduced_motion="reduce")
+        await visitor.sign_in(email, PASSWORD, "/login?next=/account")
+        code, said = (
+            page.get_by_label("Code", exact=True),
+            alert(page.get_by_role("form", name="By an authenticator app")),
+        )
+        await expect(code).to_be_focused()
+        await expect(page.get_by_role("heading", name="Second step")).to_be_visible()
+        await expect(page.get_by_role("status")).to_contain_text("password was right")
+        assert await code.get_attribute("inputmode") == "numeric"
+        assert await code.get_attribute("autocomplete") == "one-time-code"
+        assert await visitor.cookies() == {}
+
+        asked = len(visitor.requests)
+        await page.keyboard.type("12345")
+        await page.keyboard.press("Enter")
+        await expect(said).to_have_text("The code has six digits.")
+        assert len(visitor.requests) == asked
+        await page.keyboard.type(wrong(app))  # over the old one, which is selected
+        await page.keyboard.press("Enter")
+        await expect(said).to_have_text("this code is wrong, or it was used already")
+        await expect(code).to_be_focused()
+        await expect(code).to_have_attribute("aria-invalid", "true")
+        assert await code.get_attribute("aria-errormessage") == await said.get_attribute("id")
+        assert await page.evaluate("document.getAnimations().length") == 0
+
+        right = shown(app, 1)
+        await page.keyboard.type(f"{right[:3]} {right[3:]}")
+        await page.keyboard.press("Enter")
+        await at_account(visitor, email)
+        assert "axonml_session /" in await visitor.cookies()
+
+
+async def test_a_second_step_that_is_over_leads_back_to_the_first(browser: Browser, site: Site) -> None:
+    email, app = await site.with_app("late")
+    async with somebody(browser, site) as visitor:
+        page = visitor.page
+        await visitor.sign_in(email, PASSWORD)
+        code, said = (
+            page.get_by_label("Code", exact=True),
+            alert(page.get_by_role("form", name="By an authenticator app")),
+        )
+        for _ in range(5):
+            await code.fill(wrong(app))
+            await page.keyboard.press("Enter")
+            await expect(said).to_have_text("this code is wrong, or it was used already")
+        await code.fill(shown(app, 1))
+        await page.keyboard.press("Enter")
+        await expect(alert(page.get_by_role("form", name="Sign in"))).to_contain_text("start again with your password")
+        await expect(page.get_by_label("Password")).to_be_focused()
+        await expect(page.get_by_label("E-mail")).to_have_value(email)
+        await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        await page.keyboard.type(PASSWORD)
+        await page.keyboard.press("Enter")
+        await expect(code).to_be_focused()
+        await page.get_by_role("button", name="Start again").click()
+        await expect(page.get_by_label("E-mail")).to_be_focused()
+        await expect(page.get_by_label("Password")).to_have_value("")
+
+
+async def test_setting_an_app_up_and_signing_in_with_a_recovery_code(browser: Browser, site: Site) -> None:
+    email = await site.person("recovery")
+    async with somebody(browser, site) as visitor:
+        page = await signed_in(visitor, email)
+        await page.get_by_role("button", name="Set up an app").press("Enter")
+        await expect(page.get_by_label("Code that the app shows")).to_be_focused()
+        picture = page.get_by_alt_text("QR code of the secret")
+        await expect(picture).to_have_js_property("complete", value=True)
+        assert await picture.evaluate("(image) => image.naturalWidth") > 0
+        app = pyotp.TOTP((await page.locator("#totp-secret").inner_text()).replace(" ", ""))
+        form = page.get_by_role("form", name="Authenticator app")
+        await page.keyboard.type(wrong(app))
+        await page.keyboard.press("Enter")
+        await expect(alert(form)).to_have_text("this code is wrong, or it was used already")
+        await page.keyboard.type(shown(app))
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_have_text("The authenticator app is on.")
+        await expect(page.get_by_role("heading", name="Your new recovery codes")).to_be_focused()
+        codes = await page.locator("#codes code").all_inner_texts()
+        assert len(set(codes)) == 10
+        await page.evaluate("window.print = () => { window.printed = true; }")
+        await page.get_by_role("button", name="Print").click()
+        assert await page.evaluate("window.printed")
+        await visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await page.get_by_role("button", name="Copy").click()
+        await expect(page.get_by_role("status")).to_have_text("The codes are copied.")
+        assert await page.evaluate("navigator.clipboard.readText()") == "\n".join(codes)
+        await page.get_by_role("button", name="I have kept them").click()
+        await expect(page.get_by_role("heading", name="Recovery codes", exact=True)).to_be_focused()
+        assert not [code for code in codes if code in await page.content()]
+        await sign_out(page)
+
+        await visitor.sign_in(email, PASSWORD, "/login?next=/account")
+        await page.get_by_role("button", name="Use a recovery code").press("Enter")
+        typed, said = (
+            page.get_by_label("Recovery code"),
+            alert(page.get_by_role("form", name="Without the second factor")),
+        )
+        await expect(typed).to_be_focused()
+        await page.keyboard.type("0000-0000-0000-0000")
+        await page.keyboard.press("Enter")
+        await expect(said).to_have_text("this code is wrong, or it was used already")
+        await expect(typed).to_be_focused()
+        await page.keyboard.type(codes[3].lower())
+        await page.keyboard.press("Enter")
+        await at_account(visitor, email)
+        await expect(page.get_by_text("You have 9 unused codes.")).to_be_visible()
+
+        await page.get_by_role("button", name="Turn off").press("Enter")
+        dialog = page.get_by_role("dialog", name="Turn the authenticator app off?")
+        await expect(dialog.get_by_label("Password")).to_be_focused()
+        await page.keyboard.type("not the password at all")
+        await page.keyboard.press("Enter")
+        await expect(alert(dialog)).to_have_text("the password is wrong")
+        await page.keyboard.type(PASSWORD)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_have_text("The authenticator app is off.")
+        await expect(page.get_by_role("heading", name="Authenticator app")).to_be_focused()
+        await sign_out(page)
+        await signed_in(visitor, email)  # by password alone again
+
+
+async def test_a_passkey_signs_in_alone_and_after_a_password(browser: Browser, site: Site) -> None:
+    email = await site.person("passkey")
+    async with somebody(browser, site) as visitor:
+        await phone(visitor)
+        page = await signed_in(visitor, email)
+        name = page.get_by_label("Name of a new passkey")
+        await name.fill("phone")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_contain_text("The passkey is added. Make recovery codes next")
+        await name.fill("phone")
+        await page.keyboard.press("Enter")
+        await expect(alert(page.get_by_role("form", name="Passkeys"))).to_contain_text("a passkey of this name")
+        await expect(name).to_be_focused()
+        await name.fill("tablet")
+        await page.keyboard.press("Enter")
+        await expect(alert(page.get_by_role("form", name="Passkeys"))).to_contain_text(
+            "holds a passkey of this account"
+        )
+        await sign_out(page)
+
+        await page.goto(f"{site.url}/login?next=/account")
+        await page.get_by_role("button", name="Sign in with a passkey").press("Enter")
+        await at_account(visitor, email)
+        await sign_out(page)
+
+        await visitor.sign_in(email, PASSWORD, "/login?next=/account")
+        await page.get_by_role("button", name="Use a passkey").press("Enter")
+        await at_account(visitor, email)
+
+        await page.get_by_role("button", name="Make new codes").press("Enter")
+        await page.keyboard.type(PASSWORD)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name="Your new recovery codes")).to_be_focused()
+        await expect(page.locator("#codes code")).to_have_count(10)
+        await expect(page.get_by_text("You have 10 unused codes.")).to_be_visible()
+        await page.get_by_role("button", name="Remove phone").press("Enter")
+        await page.keyboard.type(PASSWORD)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_have_text("The passkey is removed.")
+        await expect(page.get_by_role("heading", name="Passkeys")).to_be_focused()
+        await expect(page.get_by_role("button", name="Remove phone")).to_have_count(0)
+        await sign_out(page)
+        await page.get_by_role("button", name="Sign in with a passkey").click()
+        await expect(alert(page.get_by_role("form", name="By passkey alone"))).to_contain_text(
+            "not one that opens an account here"
+        )
+        await signed_in(visitor, email)  # by password alone again
+
+
+async def test_a_passkey_that_the_browser_suggests_signs_in(browser: Browser, site: Site) -> None:
+    email = await site.person("suggested")
+    async with somebody(browser, site) as visitor:
+        await phone(visitor, suggests=True)
+        page = await signed_in(visitor, email)
+        await page.get_by_label("Name of a new passkey").fill("phone")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("button", name="Remove phone")).to_be_visible()
+        await sign_out(page)
+        await page.wait_for_url(f"{site.url}/graphql")
+
+
+async def test_a_passkey_is_not_asked_for_on_a_bare_address(browser: Browser, site: Site) -> None:
+    email, app = await site.with_app("address")
+    async with visiting(browser, site.product.url, site.url) as visitor:
+        page = visitor.page
+        await visitor.sign_in(email, PASSWORD, "/login?next=/account")
+        await expect(page.get_by_label("Code", exact=True)).to_be_focused()
+        await expect(page.get_by_role("button", name="Use a passkey")).to_be_hidden()
+        there = f"{site.url}/login?next=/account"
+        await expect(page.get_by_role("link", name="open this page on localhost")).to_have_attribute("href", there)
+        await page.keyboard.type(shown(app, 1))
+        await page.keyboard.press("Enter")
+        await at_account(visitor, email)
+        await expect(page.get_by_role("button", name="Add a passkey")).to_be_hidden()
+        await page.get_by_role("link", name="open this page on localhost").click()
+        await page.wait_for_url(f"{site.url}/login?next=/account")  # of another name it knows no session
+        assert (visitor.elsewhere, visitor.violations, visitor.complaints) == ([], [], [])
+
+
+async def test_the_account_page_is_for_the_signed_in_and_leads_back_to_itself(browser: Browser, site: Site) -> None:
+    http = site.product.http
+    for method in ("GET", "HEAD"):
+        answer = await http.request(method, "/account?next=https://evil.example/")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/account")
+        assert answer.content == b""
+    assert (await http.post("/account")).status_code == 401
+    wrong_session = await http.get("/account", headers={"Cookie": "axonml_session=nonsense"})
+    assert wrong_session.status_code == 303
+
+    email = await site.person("visitor")
+    async with somebody(browser, site, expired=1) as visitor:
+        page = visitor.page
+        await visitor.sign_in(email, PASSWORD, "/account")
+        await at_account(visitor, email)
+        await visitor.context.clear_cookies(name="axonml_session")
+        await page.reload()
+        await at_account(visitor, email)  # by way of the login page, which renewed the session
+        await visitor.context.clear_cookies()
+        await page.get_by_role("button", name="Set up an app").click()
+        await page.wait_for_url(f"{site.url}/login?next=%2Faccount")
+
+
+async def test_a_new_password_and_sessions_that_end(browser: Browser, site: Site) -> None:
+    email, chosen = await site.person("sessions"), "seven quiet boats on a slow river"
+    async with somebody(browser, site) as visitor:
+        page = await signed_in(visitor, email)
+        elsewhere = await site.ask("login", email=email, password=PASSWORD)
+        await page.reload()
+        sessions = page.get_by_role("region", name="Sessions").get_by_role("listitem")
+        await expect(sessions).to_have_count(2)
+        await expect(sessions.filter(has_text="This browser").get_by_role("button")).to_have_count(0)
+        await sessions.filter(has_text="httpx").get_by_role("button", name="End").press("Enter")
+        await expect(page.get_by_role("status")).to_have_text("The session has ended.")
+        await expect(sessions).to_have_count(1)
+        await expect(page.get_by_role("heading", name="Sessions")).to_be_focused()
+        headers = {"Authorization": f"Bearer {elsewhere['token']}"}
+        assert (await site.product.http.get("/api/auth/me", headers=headers)).status_code == 401
+
+        form = page.get_by_role("form", name="Password")
+        await page.get_by_label("Present password").fill("not the password at all")
+        await page.get_by_label("New password").fill(chosen)
+        await page.keyboard.press("Enter")
+        await expect(alert(form)).to_have_text("the password is wrong")
+        await expect(page.get_by_label("Present password")).to_be_focused()
+        await page.keyboard.type(PASSWORD)
+        await page.get_by_label("New password").fill("too short")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_label("New password")).to_be_focused()
+        await expect(alert(form)).not_to_have_text("")
+        await page.keyboard.type(chosen)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_have_text("The password is changed.")
+        await page.get_by_role("button", name="Sign out everywhere").click()
+        await page.wait_for_url("**/login")
+        await visitor.sign_in(email, chosen, "/login?next=/account")
+        await at_account(visitor, email)
+
+
+async def test_two_tabs_whose_session_cookie_has_expired_renew_it_once(browser: Browser, site: Site) -> None:
+    email = await site.person("tabs")
+    async with somebody(browser, site, expired=2) as visitor:
+        first = await signed_in(visitor, email)
+        second = await visitor.context.new_page()
+        await second.goto(f"{site.url}/account")
+        await expect(second.get_by_text(email)).to_be_visible()
+        ask = "import('/assets/session.js').then((session) => session.askSignedIn('{ viewer { email } }'))"
+        renewals: list[Request] = []
+        refused = asyncio.Semaphore(0)
+
+        async def hold(route: Route) -> None:
+            """A renewal waits until both tabs have found out that they need one."""
+            if "authRefresh" in (route.request.post_data or ""):
+                renewals.append(route.request)
+                if len(renewals) == 1:
+                    await refused.acquire()
+                    await refused.acquire()
+            await route.fallback()
+
+        async def note(answer: Response) -> None:
+            if "viewer" in (answer.request.post_data or "") and "UNAUTHENTICATED" in await answer.text():
+                refused.release()
+
+        await visitor.context.route("**/graphql", hold)
+        visitor.context.on("response", note)
+        await visitor.context.clear_cookies(name="axonml_session")
+        found = await asyncio.gather(*(page.evaluate(ask) for page in (first, second)))
+        assert found == [{"viewer": {"email": email}}] * 2
+        assert len(renewals) == 1
