@@ -142,3 +142,10 @@ async def member(ready: Instance, email: str, slug: str = "default", role: str =
         ids.to_uuid(user_id),
     )
     return user_id
+
+
+async def signed_in(ready: Instance, email: str, role: str, slug: str = "default") -> Scope:
+    """Somebody new with a role in a workspace that is made when missing, signed in there."""
+    user_id = await member(ready, email, slug)
+    await ready.database.execute("UPDATE memberships SET role = $2 WHERE user_id = $1", ids.to_uuid(user_id), role)
+    return await ready.scope(await ready.identity.sign_in.by_password(email=email, password=PASSWORD))
