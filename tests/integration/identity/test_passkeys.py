@@ -12,11 +12,13 @@ from domain import ids
 from domain.access import Scope
 from domain.errors import BadUserInput, Conflict, Forbidden, MfaRequired, NotFound, Unauthenticated
 from domain.identity import AuthResult
-from domain.identity.factors import Credential, FactorKind
+from domain.identity.factors import Credential, FactorKind, PasskeyUse
+from domain.identity.passkeys import PASSKEY_ALONE
+from persistence.passkeys import PostgresPasskeys
 from tests.support.authenticator import TRUTH, Authenticator, Lies, decoded
 from tests.support.factors import pending, with_app
 from tests.support.identity import EMAIL, PASSWORD, Instance, instance, member, outcomes
-from tests.support.passkeys import Holder
+from tests.support.passkeys import CLIENT, Holder
 
 
 @pytest.fixture
@@ -461,6 +463,19 @@ async def test_a_disabled_account_reads_like_an_unknown_passkey(holder: Holder, 
     with pytest.raises(Unauthenticated) as refused:
         await holder.second(token=token)
     assert refused.value.field == "mfa_token"
+
+
+@pytest.mark.parametrize("fate", ["disabled_at", "deleted_at"])
+async def test_an_account_that_goes_while_its_passkey_is_checked_opens_nothing(
+    holder: Holder, passkey: Credential, fate: str
+) -> None:
+    passkeys, use = PostgresPasskeys(holder.of.database), PasskeyUse(passkey.id, 0, 1, backed_up=False)
+    session = holder.of.identity.sessions.new(CLIENT, PASSKEY_ALONE)
+    await holder.of.database.execute(f"UPDATE users SET {fate} = now()")  # noqa: S608  # a test's own words
+    assert not await passkeys.open_session(passkey.user_id, use, session)
+    await holder.of.database.execute(f"UPDATE users SET {fate} = NULL")  # noqa: S608  # as above
+    assert await passkeys.open_session(passkey.user_id, use, session)
+    assert not await passkeys.open_session(passkey.user_id, use, session)
 
 
 async def test_challenges_expire_and_are_tidied(holder: Holder, passkey: Credential) -> None:
