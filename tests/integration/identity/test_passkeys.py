@@ -76,7 +76,7 @@ async def test_from_registration_to_both_ways_in(holder: Holder, scope: Scope) -
     listed = await holder.of.identity.credentials_of_users(await holder.of.scope(alone), [made.user_id])
     assert [(one.id, one.last_used_at) for one in listed[made.user_id]] == [(made.id, holder.of.clock.now())]
     facts = "sign_count, transports::text, aaguid, backed_up, user_verified, discoverable"
-    assert await rows(holder.of, f"SELECT {facts} FROM passkeys") == [  # a test's own words
+    assert await rows(holder.of, f"SELECT {facts} FROM passkeys") == [
         (2, '["hybrid", "internal"]', "00000000-0000-0000-0000-000000000000", False, True, True)
     ]
     assert await rows(holder.of, "SELECT * FROM webauthn_challenges") == []
@@ -471,9 +471,9 @@ async def test_an_account_that_goes_while_its_passkey_is_checked_opens_nothing(
 ) -> None:
     passkeys, use = PostgresPasskeys(holder.of.database), PasskeyUse(passkey.id, 0, 1, backed_up=False)
     session = holder.of.identity.sessions.new(CLIENT, PASSKEY_ALONE)
-    await holder.of.database.execute(f"UPDATE users SET {fate} = now()")  # noqa: S608  # a test's own words
+    await holder.of.database.execute(f"UPDATE users SET {fate} = now()")
     assert not await passkeys.open_session(passkey.user_id, use, session)
-    await holder.of.database.execute(f"UPDATE users SET {fate} = NULL")  # noqa: S608  # as above
+    await holder.of.database.execute(f"UPDATE users SET {fate} = NULL")
     assert await passkeys.open_session(passkey.user_id, use, session)
     assert not await passkeys.open_session(passkey.user_id, use, session)
 
