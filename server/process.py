@@ -142,6 +142,9 @@ class Host:
                 raise StartupError(str(problem)) from None
             bound = bind(settings.server.host, settings.server.port)
             stack.callback(bound.close)
+            # Port 0 is a wish; from here on the settings tell what it has become, which passkeys depend on.
+            taken = settings.server.model_copy(update={"port": bound.getsockname()[1]})
+            self._settings = settings = settings.model_copy(update={"server": taken})
             supervisor = Supervisor(stop_seconds=grace)
             # Closed again before what it works on; here it only makes sure that a failed start leaves no task.
             stack.push_async_callback(supervisor.close)

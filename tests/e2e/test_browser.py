@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Response, expect
@@ -91,6 +92,10 @@ async def test_the_setup_link_makes_one_account_and_its_token_is_never_in_an_add
                     assert not [address for address in referrers if server.setup_token in address]
                     assert (visitor.elsewhere, visitor.violations, visitor.complaints) == ([], [], [])
             assert server.setup_token not in server.logged
+            # Passkeys need no setting on this machine, whatever port the server was given.
+            async with httpx.AsyncClient(base_url=server.url) as http:
+                begun = await http.post("/api/auth/mfa/webauthn/authenticate/start")
+            assert begun.json()["options"]["rpId"] == "localhost"
 
 
 async def test_signing_in_by_keyboard_announces_a_wrong_password_and_then_works(

@@ -174,6 +174,8 @@ async def test_password_and_code_by_keyboard_alone(browser: Browser, site: Site)
         await page.keyboard.press("Enter")
         await at_account(visitor, email)
         assert "axonml_session /" in await visitor.cookies()
+        # Suggesting passkeys to a browser that has none would cost its address one of its tries to sign in.
+        assert not [one for one in visitor.requests if "webauthn" in (one.post_data or "")]
 
 
 async def test_a_second_step_that_is_over_leads_back_to_the_first(browser: Browser, site: Site) -> None:

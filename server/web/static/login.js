@@ -103,7 +103,7 @@ if (passkeys.usableAt()) {
 
 // Someone who is still signed in has no need of the form. No verdict is no reason to hide it.
 if (await refresh().catch(() => false)) location.replace(nextAddress());
-else if (passkeys.usable && await PublicKeyCredential.isConditionalMediationAvailable?.()) {
+else if (await passkeys.suggests()) {
   byPassword.elements.email.addEventListener("focus", offer);
   await offer();
 }

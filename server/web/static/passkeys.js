@@ -4,6 +4,7 @@ import { Refused } from "/assets/ask.js";
 
 const LOOPBACK = ["127.0.0.1", "[::1]"];
 const ADDRESS = /^(\[.*\]|[\d.]+)$/;
+const USED = "axonml:passkey";
 
 /** Whether this browser can use passkeys on this page: browsers know none of bare addresses, nor without https. */
 export const usable = typeof globalThis.PublicKeyCredential?.parseRequestOptionsFromJSON === "function"
@@ -15,6 +16,11 @@ export function usableAt() {
   const address = new URL(location.href);
   address.hostname = "localhost";
   return address.href;
+}
+
+/** Whether this browser may suggest passkeys, and has ever had one for this server: asking for others costs for nothing. */
+export async function suggests() {
+  return usable && USED in localStorage && Boolean(await PublicKeyCredential.isConditionalMediationAvailable?.());
 }
 
 /** Makes a passkey. Throws Refused. */
@@ -50,6 +56,7 @@ async function ceremony(begin) {
   waiting = new AbortController();
   try {
     const credential = await begin(waiting.signal);
+    localStorage[USED] = "yes";
     return credential.toJSON();
   } catch (problem) {
     throw new Refused(EXPLAINED[problem.name] ?? `The browser refused: ${problem.message}`);
