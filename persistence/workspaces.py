@@ -35,6 +35,7 @@ _ROLE: Final = """
     SELECT CASE u.role WHEN 'admin' THEN 'owner' ELSE m.role END FROM users u
       LEFT JOIN memberships m ON m.user_id = u.id AND m.workspace_id = $1
      WHERE u.id = $2 AND u.disabled_at IS NULL AND u.deleted_at IS NULL"""
+_LOCK_SELF: Final = "SELECT 1 FROM users WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL FOR NO KEY UPDATE"
 # Somebody the caller ($2, an administrator: $3) shares a workspace with; the lock keeps counts of memberships true.
 _LOCK_MET: Final = """
     SELECT 1 FROM users u WHERE u.id = $1 AND u.deleted_at IS NULL AND ($3 OR EXISTS (
@@ -112,7 +113,8 @@ class PostgresWorkspaces:
         place, user = ids.to_uuid(workspace.id), ids.to_uuid(scope.principal.user_id)
         async with self._database.transaction() as tx:
             await tx.execute(_LOCK_LIST)
-            await tx.execute("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE", user)
+            if await tx.fetchval(_LOCK_SELF, user) is None:
+                raise Forbidden("this account was disabled")
             if await tx.fetchval("SELECT count(*) FROM workspaces WHERE deleted_at IS NULL") >= MAX_WORKSPACES:
                 raise Conflict(f"there are {MAX_WORKSPACES} workspaces, the most there may be; delete some first")
             await _check_joined(tx, user)
@@ -237,9 +239,14 @@ class PostgresWorkspaces:
 
 
 async def _join(tx: Connection, workspace: UUID, user: UUID, role: WorkspaceRole) -> None:
-    await tx.execute(
-        "INSERT INTO memberships (workspace_id, user_id, role) VALUES ($1, $2, $3)", workspace, user, role.value
+    added = await tx.execute(
+        "INSERT INTO memberships (workspace_id, user_id, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        workspace,
+        user,
+        role.value,
     )
+    if not added:  # by an invite, at this moment
+        raise Conflict("this user is a member already", field="user_id")
 
 
 async def _present(tx: Connection, workspace_id: str, user_id: str) -> WorkspaceRole:

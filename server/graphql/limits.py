@@ -39,6 +39,7 @@ from domain.errors import PayloadTooLarge, QueryTooComplex
 from server.settings import LimitsSettings
 
 UNPAGED_LIST: Final = 10
+LONGER_LISTS: Final = {"members": 200, "workspaces": 20}  # which lead to each other, and back
 SERIES_KEYS: Final = 10
 POINTS_PER_FIELD: Final = 50
 MOST_REPEATED: Final = 100
@@ -290,7 +291,8 @@ class Meter:
             if argument in definition.args:
                 node = arguments.get(argument)
                 return lambda variables: _length(node, variables, UNPAGED_LIST)
-        return lambda _variables: UNPAGED_LIST
+        length = LONGER_LISTS.get(name, UNPAGED_LIST)
+        return lambda _variables: length
 
     @staticmethod
     def _extra(name: str, definition: GraphQLField | None, arguments: Mapping[str, ValueNode]) -> Cost | None:

@@ -30,12 +30,14 @@ SCHEMA = build_schema(
       id: ID!
       name: String
       params: [Param!]!
+      workspaces: [Workspace!]!
       children(first: Int): RunConnection!
       logs(first: Int, last: Int): RunConnection!
       metrics(keys: [String!], first: Int = 200): [Metric!]!
       series(keys: [String!], points: Int = 1000): [Series!]!
     }
     type Param { key: String! }
+    type Workspace { members: [Run!]! }
     type Metric { key: String! last: Float }
     type Series { values: [Float!]! }
     """
@@ -57,6 +59,7 @@ def measure(text: str) -> Measure:
         ("{ runs(first: 3) { nodes { id name } } }", 1 + 1 + 3 * 2),
         ("{ runs(first: 3) { edges { node { id } } } }", 1 + 1 + 3 * 2),
         ("{ runs { nodes { id } } }", 1 + 1 + 50),
+        ("{ node { workspaces { members { workspaces { members { id } } } } } }", 2 + 20 * (1 + 200 * (1 + 20 * 201))),
         ("{ runs(first: 2) { nodes { children(first: 4) { nodes { id } } } } }", 1 + 1 + 2 * (1 + 1 + 4)),
         ("{ node { metrics { key last } } }", 1 + 1 + 200 * 2),
         ('{ node { metrics(keys: ["a", "b"]) { key last } } }', 1 + 1 + 2 * 2),
