@@ -115,3 +115,39 @@ def test_keys_own_nothing() -> None:
         with pytest.raises(Forbidden):
             held.require_admin()
     _scope(OWNER).require_owner()
+
+
+def test_what_may_not_be_read_may_not_be_written_either() -> None:
+    """Whoever names `read` alone in a denial hides the object, whatever else is allowed."""
+    hidden = Rule(ResourceKind.RUNS, frozenset({Action.READ}), Effect.DENY, "run_a")
+    everything_hidden = Rule(ResourceKind.RUNS, frozenset({Action.READ}), Effect.DENY)
+    with pytest.raises(NotFound, match="no such run"):
+        _scope(Access(WorkspaceRole.EDITOR, (hidden,))).require(KeyScope.RUNS_WRITE, "run_a")
+    with pytest.raises(Forbidden, match="read these runs"):
+        _scope(Access(WorkspaceRole.EDITOR, (everything_hidden,))).require(KeyScope.RUNS_WRITE)
+
+
+async def test_a_refusal_does_not_tell_whether_the_object_is_there() -> None:
+    asked: list[str] = []
+
+    async def exists(_: Scope, object_id: str) -> bool:
+        asked.append(object_id)
+        return object_id == "run_there"
+
+    viewer = _scope(VIEWER)
+    with pytest.raises(Forbidden, match="write this run"):
+        await viewer.require_of(KeyScope.RUNS_WRITE, "run_there", exists)
+    hidden = Access(
+        WorkspaceRole.VIEWER, (Rule(ResourceKind.RUNS, frozenset({Action.READ}), Effect.DENY, "run_there"),)
+    )
+    told = []
+    for scope, run_id in ((viewer, "run_gone"), (_scope(hidden), "run_there")):
+        with pytest.raises(NotFound) as refused:
+            await scope.require_of(KeyScope.RUNS_WRITE, run_id, exists, field="run_id")
+        told.append((refused.value.message, refused.value.field))
+    assert told[0] == told[1]
+    assert asked == ["run_there", "run_gone"]
+    await _scope(EDITOR).require_of(KeyScope.RUNS_WRITE, "run_gone", exists)
+    with pytest.raises(Forbidden, match="lacks the scope"):
+        await _scope(EDITOR, frozenset({KeyScope.RUNS_READ})).require_of(KeyScope.RUNS_WRITE, "run_gone", exists)
+    assert len(asked) == 2, "who is allowed, or carries no scope for it, costs no look-up"
