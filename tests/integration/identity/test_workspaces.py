@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -19,6 +19,7 @@ from tests.support.identity import EMAIL, PASSWORD, Instance, outcomes, signed_i
 from tests.support.tracking import Tracking
 
 OWNER, EDITOR, VIEWER = WorkspaceRole
+MEMBERSHIPS = "SELECT 1 FROM memberships WHERE workspace_id = $1 FOR UPDATE"
 
 
 async def again(ready: Instance, scope: Scope, workspace: str | None = None) -> Scope:
@@ -36,13 +37,30 @@ async def roles(ready: Instance, workspace_id: str) -> dict[str, str]:
     return {row["email"]: row["role"] for row in rows}
 
 
-async def a_waiter(ready: Instance, begun: asyncio.Event) -> None:
-    """Returns once, after `begun`, some statement waits for a lock."""
+async def all_wait(ready: Instance, begun: asyncio.Event, number: int) -> None:
+    """Returns once, after `begun`, so many statements wait for locks."""
     await begun.wait()
     waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with asyncio.timeout(10):
-        while not await ready.database.fetchval(waits):  # noqa: ASYNC110 - PostgreSQL tells nobody
+        while await ready.database.fetchval(waits) < number:  # noqa: ASYNC110 - PostgreSQL tells nobody
             await asyncio.sleep(0.01)
+
+
+async def held_up(ready: Instance, statement: str, *arguments: object, attempts: Sequence[Awaitable[Any]]) -> list[Any]:
+    """What becomes of attempts that all get as far as a transaction with this statement lets them before its commit."""
+    begun = asyncio.Event()
+
+    async def after(attempt: Awaitable[Any]) -> Any:
+        await begun.wait()
+        return await attempt
+
+    trying = [asyncio.create_task(after(attempt)) for attempt in attempts]
+    looking = asyncio.create_task(all_wait(ready, begun, len(trying)))
+    async with ready.database.transaction() as tx:
+        await tx.execute(statement, *arguments)
+        begun.set()
+        await looking
+    return await asyncio.gather(*trying, return_exceptions=True)
 
 
 @pytest.fixture
@@ -205,25 +223,16 @@ async def test_an_empty_workspace_is_deleted_and_its_slug_is_free(
 async def test_what_is_being_made_in_a_workspace_is_waited_for(
     ready: Instance, rooms: Workspaces, owner: Scope
 ) -> None:
-    begun = asyncio.Event()
-
-    async def delete() -> str:
-        await begun.wait()
-        return await rooms.delete(owner, owner.workspace_id)
-
-    deleting = asyncio.create_task(delete())
-    looking = asyncio.create_task(a_waiter(ready, begun))
-    async with ready.database.transaction() as tx:
-        await tx.execute(
-            "INSERT INTO models (id, workspace_id, owner_id, name, tags, next_version, created_at, updated_at)"
-            " VALUES (gen_random_uuid(), $1, $2, 'm', '{}', 1, now(), now())",
-            ids.to_uuid(owner.workspace_id),
-            ids.to_uuid(owner.principal.user_id),
-        )
-        begun.set()
-        await looking
-    with pytest.raises(Conflict, match="holds models"):
-        await deleting
+    (outcome,) = await held_up(
+        ready,
+        "INSERT INTO models (id, workspace_id, owner_id, name, tags, next_version, created_at, updated_at)"
+        " VALUES (gen_random_uuid(), $1, $2, 'm', '{}', 1, now(), now())",
+        ids.to_uuid(owner.workspace_id),
+        ids.to_uuid(owner.principal.user_id),
+        attempts=[rooms.delete(owner, owner.workspace_id)],
+    )
+    assert isinstance(outcome, Conflict)
+    assert "holds models" in outcome.message
 
 
 async def test_one_workspace_always_remains(ready: Instance, rooms: Workspaces, admin: Scope) -> None:
@@ -324,7 +333,7 @@ async def test_two_owners_who_remove_each_other_at_once_leave_one(
         rooms.remove_member(owner, place, user_id=second.principal.user_id),
         rooms.remove_member(second, place, user_id=owner.principal.user_id),
     ]
-    won, lost = outcomes(await asyncio.gather(*attempts, return_exceptions=True))
+    won, lost = outcomes(await held_up(ready, MEMBERSHIPS, ids.to_uuid(place), attempts=attempts))
     assert len(won) == 1
     assert [type(one) for one in lost] == [NotFound]  # the other one is no longer in the workspace
     assert list((await roles(ready, place)).values()) == ["owner"]
@@ -336,7 +345,8 @@ async def test_two_owners_who_step_down_at_once_leave_one(ready: Instance, rooms
         rooms.change_member(one, owner.workspace_id, user_id=one.principal.user_id, role=VIEWER)
         for one in (owner, second)
     ]
-    _, lost = outcomes(await asyncio.gather(*attempts, return_exceptions=True))
+    place = ids.to_uuid(owner.workspace_id)
+    _, lost = outcomes(await held_up(ready, MEMBERSHIPS, place, attempts=attempts))
     assert [type(one) for one in lost] == [Conflict]
     assert sorted((await roles(ready, owner.workspace_id)).values()) == ["owner", "viewer"]
 
