@@ -30,6 +30,9 @@ _LIKE_ADA = """
         SELECT $1, $2, 'Bea', password_hash, 'user', default_workspace_id, created_at
           FROM users WHERE email = 'ada@example.com' RETURNING id, default_workspace_id
     ) INSERT INTO memberships (workspace_id, user_id, role) SELECT default_workspace_id, id, 'viewer' FROM made"""
+_UNLABELLED = """
+[...document.querySelectorAll("input:not([hidden])")].filter((field) => !field.labels.length).map((field) => field.name)
+"""
 _PHONE = {
     "protocol": "ctap2",
     "transport": "internal",
@@ -168,11 +171,13 @@ async def test_password_and_code_by_keyboard_alone(browser: Browser, site: Site)
         await expect(code).to_have_attribute("aria-invalid", "true")
         assert await code.get_attribute("aria-errormessage") == await said.get_attribute("id")
         assert await page.evaluate("document.getAnimations().length") == 0
+        assert await page.evaluate(_UNLABELLED) == []
 
         right = shown(app, 1)
         await page.keyboard.type(f"{right[:3]} {right[3:]}")
         await page.keyboard.press("Enter")
         await at_account(visitor, email)
+        assert await page.evaluate(_UNLABELLED) == []
         assert "axonml_session /" in await visitor.cookies()
         # Suggesting passkeys to a browser that has none would cost its address one of its tries to sign in.
         assert not [one for one in visitor.requests if "webauthn" in (one.post_data or "")]
