@@ -289,23 +289,25 @@ async def test_records_are_paged_newest_first_and_filtered(
             break
     assert [one.created_at for one in seen] == sorted((one.created_at for one in made), reverse=True)
     assert {one.id for one in seen} == {one.id for one in made}
-    for filters, expected in (
+    wanted: list[tuple[dict[str, Any], list[Grant]]] = [
         ({"resource": run}, made[:1]),
         ({"resource": "runs"}, [made[1], made[4]]),
         ({"resource": "notebooks"}, []),
         ({"resource": ids.new("end")}, []),
         ({"user_id": owner.principal.user_id}, made[4:]),
         ({"user_id": vi.principal.user_id, "resource": "models"}, made[2:3]),
-    ):
+    ]
+    for filters, expected in wanted:
         page = await grants.page(owner, PAGE, **filters)
         assert {one.id for one in page.nodes} == {one.id for one in expected}
         with pytest.raises(BadUserInput):
             await grants.page(owner, PageRequest(2, after), **filters)
-    for filters, field in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"resource": "x"}, "resource"),
         ({"resource": ids.new("usr")}, "resource"),
         ({"user_id": "x"}, "user_id"),
-    ):
+    ]
+    for filters, field in wrong:
         with pytest.raises(BadUserInput) as problem:
             await grants.page(owner, PAGE, **filters)
         assert problem.value.field == field
