@@ -206,6 +206,9 @@ async def test_every_list_of_the_registry_holds_exactly_what_may_be_read(
     assert set(await models.latest_of_models(scope, world.models)) == readable
     versions = await models.versions_by_ids(scope, world.versions)
     assert {version.model_id for version in versions.values()} == readable
+    for run_id, version_id in zip(world.runs, world.versions, strict=True):
+        if version_id in versions:
+            assert versions[version_id].run_id == (run_id if access.may(RUNS, Action.READ, run_id) else None)
     for place, model_id in enumerate(world.models):
         named = await models.find(scope, name=f"m{place}")
         assert (named is not None) is (model_id in readable)
