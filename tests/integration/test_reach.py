@@ -357,12 +357,9 @@ async def test_what_may_not_be_read_is_no_use_to_what_is_made(world: World) -> N
     run, version = world.runs[1], world.versions[1]
     rules = (*hidden(RUNS, run), *hidden(MODELS, world.models[1]), *hidden(ENDPOINTS, world.endpoints[1]))
     scope = world.acting(Access(WorkspaceRole.EDITOR, rules))
-    for field in ("parent_id", "config_from"):
-        assert await said(world.live.runs.create(scope, **{field: run})) == (
-            NotFound,
-            "there is no such run",
-            field,
-        )
+    create = world.live.runs.create
+    for field, made in (("parent_id", create(scope, parent_id=run)), ("config_from", create(scope, config_from=run))):
+        assert await said(made) == (NotFound, "there is no such run", field)
     assert await said(world.registry.upload(scope, "m0", b"x", run_id=run, file_name="w.bin")) == (
         NotFound,
         "there is no such run",
