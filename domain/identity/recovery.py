@@ -38,13 +38,13 @@ class Recovery:
         self,
         *,
         repository: RecoveryRepository,
-        passwords: Passwords,
+        hashes: Passwords,
         own_password: OwnPassword,
         sessions: Sessions,
         sign_in: SignIn,
     ) -> None:
         self._repository = repository
-        self._passwords = passwords
+        self._hashes = hashes
         self._own_password = own_password
         self._sessions = sessions
         self._sign_in = sign_in
@@ -58,7 +58,7 @@ class Recovery:
         for place in places:
             secret = _random(3 * _GROUP)
             shown.append("-".join((place, secret[:4], secret[4:8], secret[8:])))
-            stored.append(RecoveryCode(ids.new("rec"), place, await self._passwords.hash(secret)))
+            stored.append(RecoveryCode(ids.new("rec"), place, await self._hashes.hash(secret)))
         return RecoveryCodes(shown), stored
 
     async def generate(self, scope: Scope, *, password: str | None = None) -> RecoveryCodes:
@@ -91,7 +91,7 @@ class Recovery:
 
         async def prove(pending: PendingSignIn) -> FactorUse | None:
             found = None if place is None else await self._repository.unused(pending.account.user.id, place)
-            verdict = await self._passwords.verify(None if found is None else found.code_hash, secret)
+            verdict = await self._hashes.verify(None if found is None else found.code_hash, secret)
             return None if found is None or verdict is Verdict.WRONG else RecoveryUse(found.id)
 
         return await self._sign_in.by_code(mfa_token, prove, client)

@@ -65,6 +65,7 @@ class Identity:
         totp_codes: TotpCodes,
         mark: Callable[[str], str],
         passwords: Passwords,
+        code_hashes: Passwords,
         access_tokens: AccessTokens,
         refresh_tokens: RefreshTokens,
         api_key_codec: ApiKeyCodec,
@@ -115,7 +116,7 @@ class Identity:
         )
         self.recovery = Recovery(
             repository=recovery_rows,
-            passwords=passwords,
+            hashes=code_hashes,
             own_password=self.password,
             sessions=self.sessions,
             sign_in=self.sign_in,

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from argon2 import PasswordHasher
 
@@ -36,6 +37,9 @@ from server.security.tokens import open_access_tokens
 from server.security.totp import SealedTotpCodes
 from server.security.webauthn import WebauthnCeremonies
 from server.settings import AuthSettings
+
+# The least that OWASP's Password Storage Cheat Sheet allows: 60 random bits need no more, and ten are hashed at once.
+RECOVERY_CODES: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 
 def session_policy(settings: AuthSettings) -> SessionPolicy:
@@ -68,6 +72,7 @@ async def identity_opened(
     vault = open_vault(None if secret is None else secret.get_secret_value(), data_dir)
     access_tokens = await open_access_tokens(PostgresSigningKeys(database), vault, clock)
     passwords = Argon2Passwords(hasher)
+    code_hashes = Argon2Passwords(hasher or RECOVERY_CODES)
     try:
         yield Identity(
             repository=PostgresIdentity(database),
@@ -85,6 +90,7 @@ async def identity_opened(
             totp_codes=SealedTotpCodes(vault),
             mark=partial(vault.mark, "attempts"),
             passwords=passwords,
+            code_hashes=code_hashes,
             access_tokens=access_tokens,
             refresh_tokens=SealedRefreshTokens(vault),
             api_key_codec=ApiKeys(),
@@ -95,3 +101,4 @@ async def identity_opened(
         )
     finally:
         passwords.close()
+        code_hashes.close()
