@@ -17,7 +17,7 @@ from tests.support.identity import PASSWORD, Instance, signed_in
 from tests.support.tracking import Tracking
 
 ACTIONS = (Action.READ, Action.WRITE, Action.DELETE)
-STEPS = ("create", "create", "create", "update", "update", "delete", "wait", "return")
+STEPS = ("create", "create", "create", "update", "update", "delete", "wait", "wait", "return")
 SPAN = timedelta(seconds=30)
 
 
@@ -48,7 +48,7 @@ CHOICES = st.builds(
     which=st.integers(0, 5),
     effect=st.sampled_from(Effect),
     actions=st.frozensets(st.sampled_from(ACTIONS), min_size=1),
-    spans=st.none() | st.integers(1, 3),
+    spans=st.none() | st.integers(1, 2),
 )
 
 
