@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import migrations
 from persistence.database import APP, OFFLINE_DSN, TORTOISE_ORM, tortoise_config
+from persistence.tables import BY_HAND
 
 _T = TypeVar("_T")
 
@@ -169,7 +170,7 @@ async def _declared_sql() -> str:
     from tortoise.utils import get_schema_sql
 
     await Tortoise.init(config=TORTOISE_ORM)
-    return get_schema_sql(Tortoise.get_connection("default"), safe=False)
+    return "\n".join([get_schema_sql(Tortoise.get_connection("default"), safe=False), *BY_HAND])
 
 
 async def _declared_columns() -> dict[str, set[str]]:
