@@ -56,7 +56,11 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class Event:
-    """What is under way, as the edge knows it; who signs in is learnt later. `told`: its row is committed."""
+    """What is under way, as the edge knows it.
+
+    `account_id` is learnt later: whose account it is that somebody signs in to, or tries to. `told`: its row is
+    committed.
+    """
 
     action: str
     request_id: str
@@ -65,6 +69,7 @@ class Event:
     session_id: str | None = None
     api_key_id: str | None = None
     workspace_id: str | None = None
+    account_id: str | None = None
     refusal: Outcome | None = None
     told: bool = False
 
@@ -95,18 +100,18 @@ def under_way() -> Event | None:
     return _UNDER_WAY.get()
 
 
-def concerning(user_id: str, session_id: str | None = None) -> None:
+def concerning(user_id: str) -> None:
     """Notes whose account it is that somebody signs in to, or tries to."""
     event = _UNDER_WAY.get()
     if event is not None:
-        event.actor_id, event.session_id, event.api_key_id = user_id, session_id, None
+        event.account_id = user_id
 
 
-def refuse(outcome: Outcome) -> None:
-    """Notes why this will be refused, where the error alone does not tell."""
+def reused(session_id: str) -> None:
+    """Notes that an old refresh token of this session came back."""
     event = _UNDER_WAY.get()
     if event is not None:
-        event.refusal = outcome
+        event.refusal, event.session_id = Outcome.REUSED, session_id
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from domain import audit, ids
 from domain.audit import AuditEvent, AuditFilter, AuditListing, Event, Outcome
 from domain.paging import Page
 from persistence.database import Connection, Database
-from persistence.pages import FIRST_ARGUMENT, Listing, pages
+from persistence.pages import Listing, pages
 
 log = logging.getLogger("axonml.audit")
 
@@ -59,13 +59,19 @@ class Change(Connection):
         event = audit.under_way()
         if event is None or event.told or event.action in audit.EXEMPT:
             return
-        self._made = event, _row(
+        signed_in = event.account_id is not None
+        self._made = (
             event,
-            outcome,
-            resource,
-            others,
-            workspace_id=workspace_id or event.workspace_id,
-            session_id=session_id or event.session_id,
+            _row(
+                event,
+                outcome,
+                resource,
+                others,
+                actor_id=event.account_id if signed_in else event.actor_id,
+                session_id=session_id or (None if signed_in else event.session_id),
+                api_key_id=None if signed_in else event.api_key_id,
+                workspace_id=workspace_id or (None if signed_in else event.workspace_id),
+            ),
         )
 
     async def tell(self) -> Event | None:
@@ -95,7 +101,17 @@ class PostgresAudit:
         self._database = database
 
     async def refused(self, event: Event, outcome: Outcome) -> None:
-        row = _row(event, outcome, None, (), workspace_id=event.workspace_id, session_id=event.session_id)
+        # Who signs in is not proved to be whose account it is: that is what it was about, not who did it.
+        row = _row(
+            event,
+            outcome,
+            event.account_id,
+            (),
+            actor_id=event.actor_id,
+            session_id=event.session_id,
+            api_key_id=event.api_key_id,
+            workspace_id=event.workspace_id,
+        )
         try:
             await self._database.execute(_INSERT, *row)
         except Exception:  # the answer is a refusal already, and stays the one it is
@@ -139,22 +155,24 @@ class PostgresAudit:
         return len(sealed)
 
 
-def _row(  # noqa: PLR0913  # the columns
+def _row(
     event: Event,
     outcome: Outcome,
     resource: str | None,
     others: tuple[str, ...],
     *,
-    workspace_id: str | None,
+    actor_id: str | None,
     session_id: str | None,
+    api_key_id: str | None,
+    workspace_id: str | None,
 ) -> tuple[object, ...]:
     return (
         ids.to_uuid(ids.new("aud")),
         event.action,
         outcome.value,
-        _uuid(event.actor_id),
+        _uuid(actor_id),
         _uuid(session_id),
-        _uuid(event.api_key_id),
+        _uuid(api_key_id),
         _uuid(workspace_id),
         resource,
         json.dumps(others) if others else None,
@@ -192,6 +210,3 @@ def _read(row: Record, seq: int | None = None) -> AuditEvent:
         request_id=row["request_id"],
         hash=b"" if row["hash"] is None else bytes(row["hash"]),
     )
-
-
-assert FIRST_ARGUMENT == 4  # noqa: S101, PLR2004  # `_WANTED` counts on it

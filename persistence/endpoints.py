@@ -24,6 +24,7 @@ from domain.endpoints import (
 from domain.errors import Conflict, NotFound
 from domain.idempotency import ClientToken
 from domain.paging import Keyset, Page, PageRequest
+from persistence.audit import change
 from persistence.database import Connection, Database
 from persistence.idempotency import claim
 from persistence.pages import FIRST_ARGUMENT, Listing, pages
@@ -54,7 +55,7 @@ class PostgresEndpoints:
     # --- for callers -----------------------------------------------------------------------------
 
     async def create(self, scope: Scope, endpoint: Endpoint, token: ClientToken | None, *, most: int) -> Endpoint:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             first = await claim(tx, scope, token, ids.to_uuid(endpoint.id))
             if first is not None:
                 return await _of_token(tx, scope, first)
@@ -62,14 +63,18 @@ class PostgresEndpoints:
                 raise Conflict(f"an endpoint called {endpoint.name!r} exists already", field="name")
             await _write_traffic(tx, endpoint)
             await _admit(tx, endpoint, most)
+            tx.made(endpoint.id)
         return endpoint
 
     async def change(self, scope: Scope, endpoint_id: str, transition: Transition, *, most: int) -> Endpoint:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             before = await _lock(tx, "e.workspace_id = $1 AND e.id = $2", _workspace(scope), ids.to_uuid(endpoint_id))
             if before is None:
                 raise NotFound("there is no such endpoint", field="id")
-            return await _apply(tx, before, transition, most)
+            after = await _apply(tx, before, transition, most)
+            if after is not before:
+                tx.made(endpoint_id)
+            return after
 
     async def create_or_change(
         self,
@@ -81,7 +86,7 @@ class PostgresEndpoints:
         admit: Callable[[str | None], None],
         most: int,
     ) -> Endpoint:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             made = await _insert(tx, scope, endpoint)
             before = await _lock(tx, "e.workspace_id = $1 AND e.name = $2", _workspace(scope), endpoint.name)
             if before is None:
@@ -93,18 +98,23 @@ class PostgresEndpoints:
                     raise NotFound("what this client token made is gone", field="client_token")
                 return await _of_token(tx, scope, first)
             if not made:
-                return await _apply(tx, before, transition, most)
+                after = await _apply(tx, before, transition, most)
+                if after is not before:
+                    tx.made(before.id)
+                return after
             await _write_traffic(tx, endpoint)
             await _admit(tx, endpoint, most)
+            tx.made(endpoint.id)
         return endpoint
 
     async def delete(self, scope: Scope, endpoint_id: str, check: Callable[[Endpoint], None]) -> None:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             found = await _lock(tx, "e.workspace_id = $1 AND e.id = $2", _workspace(scope), ids.to_uuid(endpoint_id))
             if found is None:
                 raise NotFound("there is no such endpoint", field="id")
             check(found)
             await tx.execute("DELETE FROM endpoints WHERE id = $1", ids.to_uuid(endpoint_id))
+            tx.made(endpoint_id)
 
     async def by_ids(self, scope: Scope, endpoint_ids: Sequence[str]) -> dict[str, Endpoint]:
         rows = await self._database.fetch(

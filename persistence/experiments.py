@@ -19,6 +19,7 @@ from domain.experiments import Experiment, ExperimentListing, NewExperiment
 from domain.idempotency import ClientToken
 from domain.paging import EXACT_TOTAL_LIMIT, NOT_COUNTED, Page, Total
 from persistence import idempotency, search
+from persistence.audit import change
 from persistence.database import Connection, Database
 
 _COLUMNS = "e.id, e.number, e.name, e.description, e.created_at, e.updated_at, e.archived_at, e.owner_id"
@@ -107,10 +108,12 @@ class PostgresExperiments:
         self._database = database
 
     async def create(self, scope: Scope, new: NewExperiment, token: ClientToken | None) -> Experiment:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             first = await idempotency.claim(tx, scope, token, ids.to_uuid(new.id))
             if first is None:
-                return await insert_experiment(tx, scope, new)
+                made = await insert_experiment(tx, scope, new)
+                tx.made(made.id)
+                return made
         return await self._one(scope, first)
 
     async def _one(self, scope: Scope, experiment: UUID) -> Experiment:
@@ -120,7 +123,7 @@ class PostgresExperiments:
         return next(iter(found.values()))
 
     async def change(self, scope: Scope, experiment_id: str, decide: Callable[[Experiment], Experiment]) -> Experiment:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await tx.execute(_LOCK_WORKSPACE, ids.to_uuid(scope.workspace_id))
             row = await tx.fetchrow(
                 f"SELECT {_COLUMNS} FROM experiments e WHERE e.workspace_id = $1 AND e.id = $2 FOR UPDATE",  # noqa: S608
@@ -133,6 +136,7 @@ class PostgresExperiments:
             new = decide(old)
             if new != old:
                 await self._save(tx, new)
+                tx.made(new.id)
             return new
 
     async def _save(self, tx: Connection, new: Experiment) -> None:

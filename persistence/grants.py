@@ -17,6 +17,7 @@ from domain.identity import Grant
 from domain.identity.grants import MAX_GRANTS, GrantListing
 from domain.paging import Page
 from persistence import idempotency
+from persistence.audit import change
 from persistence.database import Connection, Database
 from persistence.pages import Listing, pages
 from persistence.workspaces import member_role, owned
@@ -46,7 +47,7 @@ class PostgresGrants:
         self._database = database
 
     async def create(self, scope: Scope, grant: Grant, token: ClientToken | None) -> Grant:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await owned(tx, scope, scope.workspace_id, field="workspace")
             first = await idempotency.claim(tx, scope, token, ids.to_uuid(grant.id))
             if first is not None:
@@ -69,10 +70,11 @@ class PostgresGrants:
                 grant.created_at,
                 grant.expires_at,
             )
+            tx.made(grant.id)
         return grant
 
     async def change(self, scope: Scope, grant_id: str, decide: Callable[[Grant], Grant]) -> Grant:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await owned(tx, scope, scope.workspace_id, field="workspace")
             old = await _locked(tx, scope, ids.to_uuid(grant_id), field="id")
             new = decide(old)
@@ -86,13 +88,15 @@ class PostgresGrants:
                 new.effect.value,
                 new.expires_at,
             )
+            tx.made(grant_id)
         return new
 
     async def delete(self, scope: Scope, grant_id: str) -> Grant:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await owned(tx, scope, scope.workspace_id, field="workspace")
             removed = await _locked(tx, scope, ids.to_uuid(grant_id), field="id")
             await tx.execute("DELETE FROM grants WHERE id = $1", ids.to_uuid(grant_id))
+            tx.made(grant_id)
         return removed
 
     async def by_ids(self, scope: Scope, grant_ids: Sequence[str]) -> dict[str, Grant]:

@@ -23,6 +23,7 @@ from domain.runs import Moment, NewRun, Param, Run, RunListing, RunParents, RunS
 from domain.runs.bulk import placed
 from domain.runs.values import as_json
 from persistence import idempotency
+from persistence.audit import change
 from persistence.database import Connection, Database
 from persistence.experiments import PostgresExperiments, ensure_experiment
 from persistence.reach import link, reached
@@ -105,10 +106,11 @@ class PostgresRuns:
 
     async def create(self, scope: Scope, new: NewRun, token: ClientToken | None, at: Moment) -> Run:
         run_id = new.id
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             first = await idempotency.claim(tx, scope, token, ids.to_uuid(new.id))
             if first is None:
                 await self._insert(tx, scope, new)
+                tx.made(new.id)
             else:
                 run_id = ids.from_uuid("run", first)
             found = await _read(tx, scope, [run_id], at)
@@ -153,18 +155,19 @@ class PostgresRuns:
         return found.id
 
     async def change(self, scope: Scope, run_id: str, at: Moment, decide: Callable[[Run], Run]) -> tuple[Run, bool]:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             old = await _locked(tx, scope, run_id, at)
             new = decide(old)
             if new == old:
                 return old, False
             await _save(tx, scope, old, new)
+            tx.made(new.id)
             return new, True
 
     async def change_many(
         self, scope: Scope, run_ids: Sequence[str], at: Moment, decide: Callable[[Run], Run]
     ) -> list[str]:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             changed = []
             for place, old in await _all_locked(tx, scope, run_ids, at):
                 try:
@@ -174,6 +177,8 @@ class PostgresRuns:
                 if new != old:
                     changed.append((old, new))
             await _save_all(tx, scope, changed)
+            if changed:
+                tx.made(*(new.id for _, new in changed))
         return [new.id for _, new in changed]
 
     async def by_ids(self, scope: Scope, run_ids: Sequence[str], at: Moment) -> dict[str, Run]:
@@ -199,19 +204,22 @@ class PostgresRuns:
         return {ids.from_uuid("run", row["id"]): row["mark"] if row["listed"] else None for row in rows}
 
     async def mark_purged(self, scope: Scope, run_id: str, at: Moment) -> None:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             run = await _locked(tx, scope, run_id, at)
             if not run.archived:
                 raise _refusal_of_living()
             await tx.execute("UPDATE runs SET purged_at = $2 WHERE id = $1", ids.to_uuid(run_id), at.now)
+            tx.made(run_id)
 
     async def mark_many_purged(self, scope: Scope, run_ids: Sequence[str], at: Moment) -> None:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             for place, run in await _all_locked(tx, scope, run_ids, at):
                 if not run.archived:
                     raise placed(_refusal_of_living(), place)
             uuids = [ids.to_uuid(run_id) for run_id in run_ids]
             await tx.execute("UPDATE runs SET purged_at = $2 WHERE id = ANY($1::uuid[])", uuids, at.now)
+            if run_ids:
+                tx.made(*dict.fromkeys(run_ids))
 
     async def sweep(self, *, rows: int) -> int:
         purged = [UUID(bytes=row["id"].bytes) for row in await self._database.fetch(PURGED)]

@@ -23,6 +23,7 @@ from domain.identity import Member, Workspace
 from domain.identity.workspaces import MAX_JOINED, MAX_MEMBERS, MAX_WORKSPACES, EndedKey, Removal
 from domain.patch import Keep
 from persistence.accounts import USER, read_user
+from persistence.audit import change
 from persistence.database import Connection, Database
 
 _WORKSPACE: Final = "w.id, w.slug, w.name, w.created_at"
@@ -111,7 +112,7 @@ class PostgresWorkspaces:
 
     async def create(self, scope: Scope, workspace: Workspace) -> None:
         place, user = ids.to_uuid(workspace.id), ids.to_uuid(scope.principal.user_id)
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await tx.execute(_LOCK_LIST)
             if await tx.fetchval(_LOCK_SELF, user) is None:
                 raise Forbidden("this account was disabled")
@@ -129,18 +130,20 @@ class PostgresWorkspaces:
             except asyncpg.UniqueViolationError:
                 raise Conflict(f"a workspace called {workspace.slug!r} exists already", field="slug") from None
             await _join(tx, place, user, WorkspaceRole.OWNER)
+            tx.made(workspace.id, workspace_id=workspace.id)
 
     async def rename(self, scope: Scope, workspace_id: str, name: str | Keep) -> Workspace:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             workspace = await owned(tx, scope, workspace_id, field="id")
-            if isinstance(name, Keep):
+            if isinstance(name, Keep) or name == workspace.name:
                 return workspace
             await tx.execute("UPDATE workspaces SET name = $2 WHERE id = $1", ids.to_uuid(workspace_id), name)
+            tx.made(workspace_id, workspace_id=workspace_id)
         return replace(workspace, name=name)
 
     async def delete(self, scope: Scope, workspace_id: str, now: datetime) -> list[EndedKey]:
         place = ids.to_uuid(workspace_id)
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await tx.execute(_LOCK_LIST)
             await owned(tx, scope, workspace_id, field="id", to_delete=True)
             held = await tx.fetchrow(_HOLDS, place)
@@ -162,13 +165,14 @@ class PostgresWorkspaces:
                 place,
                 now,
             )
+            tx.made(workspace_id, workspace_id=workspace_id)
         return _ended(keys)
 
     # --- members -------------------------------------------------------------------------------------
 
     async def add_member(self, scope: Scope, workspace_id: str, user_id: str, role: WorkspaceRole) -> Workspace:
         place, user = ids.to_uuid(workspace_id), ids.to_uuid(user_id)
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             workspace = await owned(tx, scope, workspace_id, field="workspace_id")
             caller = scope.principal
             met = await tx.fetchval(_LOCK_MET, user, ids.to_uuid(caller.user_id), caller.role is UserRole.ADMIN)
@@ -182,11 +186,12 @@ class PostgresWorkspaces:
             await _check_room(tx, place)
             await _check_joined(tx, user)
             await _join(tx, place, user, role)
+            tx.made(user_id, workspace_id=workspace_id)
         return workspace
 
     async def change_member(self, scope: Scope, workspace_id: str, user_id: str, role: WorkspaceRole) -> Workspace:
         place, user = ids.to_uuid(workspace_id), ids.to_uuid(user_id)
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             workspace = await owned(tx, scope, workspace_id, field="workspace_id")
             present = await _present(tx, workspace_id, user_id)
             if role is not WorkspaceRole.OWNER:
@@ -194,11 +199,13 @@ class PostgresWorkspaces:
             await tx.execute(
                 "UPDATE memberships SET role = $3 WHERE workspace_id = $1 AND user_id = $2", place, user, role.value
             )
+            if present is not role:
+                tx.made(user_id, workspace_id=workspace_id)
         return workspace
 
     async def remove_member(self, scope: Scope, workspace_id: str, user_id: str, now: datetime) -> Removal:
         place, user = ids.to_uuid(workspace_id), ids.to_uuid(user_id)
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             if user_id == scope.principal.user_id:
                 workspace, _ = await entered(tx, scope, workspace_id, field="workspace_id")
             else:
@@ -210,6 +217,7 @@ class PostgresWorkspaces:
             await tx.execute("DELETE FROM grants WHERE workspace_id = $1 AND user_id = $2", place, user)
             await tx.execute(_MOVE_DEFAULTS, place, user)
             keys = await tx.fetch(_REVOKE_KEYS, place, user, now)
+            tx.made(user_id, workspace_id=workspace_id)
         return Removal(workspace, _ended(keys))
 
     # --- reading -------------------------------------------------------------------------------------

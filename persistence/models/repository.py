@@ -16,6 +16,7 @@ from domain.models import Model, ModelChanges
 from domain.paging import Keyset, Page, PageRequest
 from domain.search import Expression
 from persistence import search
+from persistence.audit import change
 from persistence.idempotency import claim
 from persistence.models import files
 from persistence.models.files import workspace_of
@@ -42,7 +43,7 @@ class PostgresModels(PostgresVersions):
 
     async def create(self, scope: Scope, model: Model, token: ClientToken | None) -> Model:
         try:
-            async with self._database.transaction() as tx:
+            async with change(self._database) as tx:
                 first = await claim(tx, scope, token, ids.to_uuid(model.id))
                 if first is None:
                     await tx.execute(
@@ -57,6 +58,7 @@ class PostgresModels(PostgresVersions):
                         tags_json(model.tags),
                         model.created_at,
                     )
+                    tx.made(model.id)
         except asyncpg.UniqueViolationError as error:
             raise _name_taken(model.name) from error
         if first is None:
@@ -69,14 +71,17 @@ class PostgresModels(PostgresVersions):
             values["tags"] = tags_json(changes["tags"])
         places = [f"{column} = ${place}" for place, column in enumerate(values, start=4)]
         try:
-            row = await self._database.fetchrow(
-                f"UPDATE models m SET {', '.join([*places, 'updated_at = GREATEST(updated_at, $3)'])}"  # noqa: S608 - keys of ModelChanges
-                f" WHERE m.workspace_id = $1 AND m.id = $2 RETURNING {MODEL}",
-                workspace_of(scope),
-                ids.to_uuid(model_id),
-                now,
-                *values.values(),
-            )
+            async with change(self._database) as tx:
+                row = await tx.fetchrow(
+                    f"UPDATE models m SET {', '.join([*places, 'updated_at = GREATEST(updated_at, $3)'])}"  # noqa: S608 - keys of ModelChanges
+                    f" WHERE m.workspace_id = $1 AND m.id = $2 RETURNING {MODEL}",
+                    workspace_of(scope),
+                    ids.to_uuid(model_id),
+                    now,
+                    *values.values(),
+                )
+                if row is not None:
+                    tx.made(model_id)
         except asyncpg.UniqueViolationError as error:
             raise _name_taken(str(values.get("name"))) from error
         if row is None:
@@ -84,7 +89,7 @@ class PostgresModels(PostgresVersions):
         return read_model(row)
 
     async def delete(self, scope: Scope, model_id: str) -> list[str]:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             locked = await tx.fetchrow(
                 "SELECT id FROM models WHERE workspace_id = $1 AND id = $2 FOR UPDATE",
                 workspace_of(scope),
@@ -99,6 +104,7 @@ class PostgresModels(PostgresVersions):
             await tx.execute("DELETE FROM models WHERE id = $1", locked["id"])
             digests = sorted({row["sha256"] for row in versions if row["sha256"] is not None})
             await files.drop_references(tx, scope, digests)
+            tx.made(model_id)
             return digests
 
     async def by_ids(self, scope: Scope, model_ids: Sequence[str]) -> dict[str, Model]:

@@ -20,6 +20,7 @@ from domain.errors import Conflict, NotFound
 from domain.idempotency import ClientToken
 from domain.models import ModelVersion, NewVersion, VersionChanges, numbered
 from domain.paging import Keyset, Page, PageRequest
+from persistence.audit import change
 from persistence.database import Connection, Database
 from persistence.idempotency import claim
 from persistence.models import files
@@ -48,7 +49,7 @@ class PostgresVersions:
         token: ClientToken | None,
     ) -> ModelVersion:
         version = new.version
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             first = await claim(tx, scope, token, ids.to_uuid(version.id))
             if first is None:
                 number = await _next_number(tx, scope, version)
@@ -59,6 +60,7 @@ class PostgresVersions:
                     await place()
                     await files.refer(tx, scope, version.file, version.created_at)
                 await _insert_version(tx, scope, version, new)
+                tx.made(version.id)
         if first is None:
             return version
         return await self._present_version(scope, ids.from_uuid("ver", first))
@@ -71,16 +73,19 @@ class PostgresVersions:
             values["metrics"] = json.dumps(changes["metrics"])
         if values:
             places = ", ".join(f"{column} = ${place}" for place, column in enumerate(values, start=3))
-            await self._database.execute(
-                f"UPDATE model_versions SET {places} WHERE workspace_id = $1 AND id = $2",  # noqa: S608 - keys of VersionChanges
-                workspace_of(scope),
-                ids.to_uuid(version_id),
-                *values.values(),
-            )
+            async with change(self._database) as tx:
+                changed = await tx.execute(
+                    f"UPDATE model_versions SET {places} WHERE workspace_id = $1 AND id = $2",  # noqa: S608 - keys of VersionChanges
+                    workspace_of(scope),
+                    ids.to_uuid(version_id),
+                    *values.values(),
+                )
+                if changed:
+                    tx.made(version_id)
         return await self._present_version(scope, version_id)
 
     async def set_architecture(self, scope: Scope, version_id: str, document: Architecture) -> ModelVersion:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             row = await tx.fetchrow(
                 "SELECT architecture FROM model_versions WHERE workspace_id = $1 AND id = $2 FOR UPDATE",
                 workspace_of(scope),
@@ -94,12 +99,13 @@ class PostgresVersions:
                     ids.to_uuid(version_id),
                     *architecture_json(document),
                 )
+                tx.made(version_id)
             elif parse(json.loads(row["architecture"])).digest() != document.digest():
                 raise Conflict("this version has another architecture already; it is set once", field="architecture")
         return await self._present_version(scope, version_id)
 
     async def delete_version(self, scope: Scope, version_id: str) -> list[str]:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             # The model's row first, as in every other change of its list of versions.
             model = await tx.fetchval(
                 "SELECT m.id FROM models m WHERE m.workspace_id = $1 AND m.id ="
@@ -119,6 +125,7 @@ class PostgresVersions:
             await tx.execute("UPDATE models SET updated_at = GREATEST(updated_at, now()) WHERE id = $1", model)
             digests = [row["sha256"]] if row["sha256"] is not None else []
             await files.drop_references(tx, scope, digests)
+            tx.made(version_id)
             return digests
 
     # --- read -----------------------------------------------------------------------------------
