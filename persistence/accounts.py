@@ -16,14 +16,15 @@ from domain.identity import Account, Membership, User
 from domain.identity.factors import FactorKind
 from persistence.database import Connection
 
+# A passkey that is out of service still counts: the password alone must not become enough because of it.
 FACTORS: Final = """ARRAY(
     SELECT 'totp' FROM totp_factors t WHERE t.user_id = u.id AND t.enabled_at IS NOT NULL
      UNION ALL
-    SELECT 'webauthn' WHERE EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = u.id AND p.flagged_at IS NULL)
+    SELECT 'webauthn' WHERE EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = u.id)
     )"""
 USER: Final = f"""u.id AS user_id, u.email, u.name AS user_name, u.role, u.created_at AS user_created_at,
-    u.last_login_at, {FACTORS} AS factors"""
-ACCOUNT: Final = f"""{USER}, u.disabled_at, u.default_workspace_id,
+    u.last_login_at, u.disabled_at, u.must_change_password, {FACTORS} AS factors"""
+ACCOUNT: Final = f"""{USER}, u.default_workspace_id,
     (SELECT json_agg(json_build_array(r.slug, r.id, r.role) ORDER BY r.created_at, r.id) FROM (
         SELECT w.id, w.slug, w.created_at, m.role FROM memberships m JOIN workspaces w ON w.id = m.workspace_id
          WHERE m.user_id = u.id AND w.deleted_at IS NULL AND u.role <> 'admin'
@@ -103,4 +104,6 @@ def read_user(row: Record) -> User:
         created_at=row["user_created_at"],
         last_login_at=row["last_login_at"],
         mfa_enabled=bool(row["factors"]),
+        disabled=row["disabled_at"] is not None,
+        must_change_password=row["must_change_password"],
     )

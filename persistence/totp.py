@@ -95,7 +95,7 @@ class PostgresTotp:
                 return []
             await tx.execute(
                 "DELETE FROM recovery_codes WHERE user_id = $1 AND NOT EXISTS"
-                " (SELECT 1 FROM passkeys p WHERE p.user_id = $1 AND p.flagged_at IS NULL)",
+                " (SELECT 1 FROM passkeys p WHERE p.user_id = $1)",
                 user,
             )
             return await end_change(tx, change, "mfa_change")

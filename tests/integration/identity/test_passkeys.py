@@ -422,6 +422,7 @@ async def test_a_counter_that_goes_back_takes_the_passkey_out_of_service(
     assert await rows(holder.of, "SELECT sign_count, flagged_at FROM passkeys") == [(5, holder.of.clock.now())]
     with pytest.raises(Unauthenticated):
         await holder.alone(Lies(count=9))
+    assert await pending(holder.of)  # the password alone is not enough again
 
 
 async def test_only_a_genuine_answer_takes_a_passkey_out_of_service(holder: Holder, passkey: Credential) -> None:
