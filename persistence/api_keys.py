@@ -16,6 +16,7 @@ from domain.errors import Conflict, NotFound
 from domain.identity import ApiKey, KeyRecord
 from domain.paging import EXACT_TOTAL_LIMIT, Keyset, Page, PageRequest, Total
 from persistence.accounts import ACCOUNT, read_account
+from persistence.audit import change
 from persistence.database import Database
 
 MAX_REVOKED_SHOWN: Final = 200
@@ -41,9 +42,11 @@ _OF_USERS: Final = f"""
     ) k WHERE k.revoked_at IS NULL OR k.place <= $4 ORDER BY k.created_at DESC, k.id DESC"""  # noqa: S608  # as above
 
 _REVOKE: Final = f"""
-    WITH k AS (UPDATE api_keys SET revoked_at = coalesce(revoked_at, $4)
-                WHERE id = $1 AND workspace_id = $2 AND user_id = $3 RETURNING *)
-    SELECT {_KEY} FROM k JOIN workspaces w ON w.id = k.workspace_id"""  # noqa: S608  # constants only
+    WITH o AS (SELECT id, revoked_at AS before FROM api_keys
+                WHERE id = $1 AND workspace_id = $2 AND user_id = $3 FOR UPDATE),
+         k AS (UPDATE api_keys a SET revoked_at = coalesce(a.revoked_at, $4) FROM o WHERE a.id = o.id
+               RETURNING a.*, o.before)
+    SELECT {_KEY}, k.before FROM k JOIN workspaces w ON w.id = k.workspace_id"""  # noqa: S608  # constants only
 
 _BY_IDS: Final = (
     f"SELECT {_KEY} {_FROM} WHERE k.workspace_id = $1 AND k.id = ANY($2::uuid[]) AND (k.user_id = $3 OR $4)"
@@ -87,7 +90,7 @@ class PostgresApiKeys:
 
     async def add_key(self, scope: Scope, key: ApiKey, secret_hash: bytes, most: int) -> bool:
         user = ids.to_uuid(key.user_id)
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await tx.execute("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE", user)
             if not await tx.fetchval(_ENTERS, user, ids.to_uuid(scope.workspace_id)):
                 raise NotFound("there is no such workspace", field="workspace")
@@ -107,16 +110,21 @@ class PostgresApiKeys:
                 key.created_at,
                 key.expires_at,
             )
+            if added:
+                tx.made(key.id)
         return added == 1
 
     async def revoke_key(self, scope: Scope, key_id: str, now: datetime) -> ApiKey | None:
-        row = await self._database.fetchrow(
-            _REVOKE,
-            ids.to_uuid(key_id),
-            ids.to_uuid(scope.workspace_id),
-            ids.to_uuid(scope.principal.user_id),
-            now,
-        )
+        async with change(self._database) as tx:
+            row = await tx.fetchrow(
+                _REVOKE,
+                ids.to_uuid(key_id),
+                ids.to_uuid(scope.workspace_id),
+                ids.to_uuid(scope.principal.user_id),
+                now,
+            )
+            if row is not None and row["before"] is None:
+                tx.made(key_id)
         return None if row is None else _read_key(row)
 
     async def keys_page(self, scope: Scope, request: PageRequest, offset: int) -> Page[ApiKey]:

@@ -15,6 +15,7 @@ from domain import ids
 from domain.errors import MfaRequired, Unauthenticated
 from domain.identity.factors import Credential, CredentialChange, FactorKind
 from persistence.accounts import FACTORS
+from persistence.audit import change as changing
 from persistence.database import Connection, Database
 from persistence.sessions import end_sessions, lock_user
 
@@ -101,13 +102,14 @@ class PostgresCredentials:
         return found
 
     async def change_password(self, change: CredentialChange, new_hash: str) -> list[str]:
-        async with self._database.transaction() as tx:
+        async with changing(self._database) as tx:
             await begin_change(tx, change)
             await tx.execute(
                 "UPDATE users SET password_hash = $2, must_change_password = false WHERE id = $1",
                 ids.to_uuid(change.user_id),
                 new_hash,
             )
+            tx.made(change.user_id)
             return await end_change(tx, change, "password_change")
 
 

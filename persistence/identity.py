@@ -22,6 +22,7 @@ from domain.identity import (
     User,
 )
 from persistence.accounts import ACCOUNT, FACTORS, USER, read_account, read_user, standings
+from persistence.audit import change
 from persistence.database import Connection, Database
 from persistence.sessions import insert_session, lock_user
 
@@ -66,7 +67,7 @@ class PostgresIdentity:
         return changed == 1
 
     async def found(self, founding: Founding, token_hash: bytes | None, now: datetime) -> FoundingOutcome:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await tx.execute("INSERT INTO instance (id) VALUES (1) ON CONFLICT (id) DO NOTHING")
             row = await tx.fetchrow("SELECT setup_token_hash, setup_done_at FROM instance WHERE id = 1 FOR UPDATE")
             if row is None or row["setup_done_at"] is not None:
@@ -75,6 +76,8 @@ class PostgresIdentity:
                 return FoundingOutcome.WRONG_TOKEN
             await tx.execute("UPDATE instance SET setup_done_at = $1, setup_token_hash = NULL WHERE id = 1", now)
             await _insert_founder(tx, founding, now)
+            session = None if founding.session is None else founding.session.id
+            tx.made(founding.user.id, workspace_id=founding.workspace.id, session_id=session)
         return FoundingOutcome.DONE
 
     # --- sessions ------------------------------------------------------------------------------------
@@ -99,7 +102,7 @@ class PostgresIdentity:
         self, user_id: str, session: NewSession, verified_hash: str, better_hash: str | None
     ) -> bool:
         user = ids.to_uuid(user_id)
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await lock_user(tx, user)
             welcome = await tx.execute(
                 _WELCOME,
@@ -111,6 +114,7 @@ class PostgresIdentity:
             if welcome != 1:
                 return False
             await insert_session(tx, user, session)
+            tx.made(session.id, session_id=session.id)
         return True
 
     # --- what a workspace may see --------------------------------------------------------------------

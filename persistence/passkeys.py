@@ -18,6 +18,7 @@ from domain.identity.entities import NewSession
 from domain.identity.factors import CredentialChange, PasskeyUse
 from domain.identity.passkey_ports import Addition, Challenge, NewPasskey, PasskeyRecord
 from persistence.accounts import ACCOUNT, FACTORS, read_account
+from persistence.audit import change as changing
 from persistence.credentials import begin_change, end_change
 from persistence.database import Connection, Database
 from persistence.pending import use_factor
@@ -136,7 +137,7 @@ class PostgresPasskeys:
 
     async def add(self, change: CredentialChange, new: NewPasskey, most: int) -> tuple[Addition, list[str]]:
         user = ids.to_uuid(change.user_id)
-        async with self._database.transaction() as tx:
+        async with changing(self._database) as tx:
             await begin_change(tx, change)
             names = [row["name"] for row in await tx.fetch("SELECT name FROM passkeys WHERE user_id = $1", user)]
             if len(names) >= most:
@@ -145,11 +146,12 @@ class PostgresPasskeys:
                 return Addition.NAME_TAKEN, []
             if not await _insert(tx, user, new):
                 return Addition.TAKEN, []
+            tx.made(new.shown.id)
             return Addition.ADDED, await end_change(tx, change, "passkey_added", "hwk")
 
     async def delete(self, change: CredentialChange, passkey_id: str) -> list[str] | None:
         user = ids.to_uuid(change.user_id)
-        async with self._database.transaction() as tx:
+        async with changing(self._database) as tx:
             await begin_change(tx, change)
             removed = await tx.execute(
                 "DELETE FROM passkeys WHERE id = $1 AND user_id = $2", ids.to_uuid(passkey_id), user
@@ -160,6 +162,7 @@ class PostgresPasskeys:
                 f"DELETE FROM recovery_codes c USING users u WHERE c.user_id = $1 AND u.id = $1 AND {FACTORS} = '{{}}'",  # noqa: S608  # constants only
                 user,
             )
+            tx.made(passkey_id)
             return await end_change(tx, change, "passkey_removed")
 
     async def flag(self, passkey_id: str, count: int, now: datetime) -> None:
@@ -174,7 +177,7 @@ class PostgresPasskeys:
     async def open_session(self, user_id: str, use: PasskeyUse, session: NewSession) -> bool:
         user = ids.to_uuid(user_id)
         try:
-            async with self._database.transaction() as tx:
+            async with changing(self._database) as tx:
                 await lock_user(tx, user)
                 welcome = await tx.execute(
                     "UPDATE users SET last_login_at = $2 WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL",
@@ -184,6 +187,7 @@ class PostgresPasskeys:
                 if welcome != 1 or not await use_factor(tx, user_id, use, session.created_at):
                     raise _Used
                 await insert_session(tx, user, session)
+                tx.made(session.id, session_id=session.id)
         except _Used:
             return False
         return True

@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import Final
 
 from domain import ids
+from domain.audit import Outcome
 from domain.identity import NewPendingSignIn, NewSession, PendingSignIn
 from domain.identity.factors import Completion, FactorUse, PasskeyUse, RecoveryUse, TotpUse
 from persistence.accounts import ACCOUNT, read_account
+from persistence.audit import change
 from persistence.database import Connection, Database
 from persistence.sessions import insert_session, lock_user
 
@@ -35,7 +37,7 @@ class PostgresPending:
 
     async def begin(self, pending: NewPendingSignIn) -> None:
         user = ids.to_uuid(pending.user_id)
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await tx.execute(_TIDY, user, pending.created_at, MOST_PENDING - 1)
             await tx.execute(
                 "INSERT INTO pending_sign_ins (id, user_id, token_digest, verified_hash, failures, created_at,"
@@ -49,6 +51,7 @@ class PostgresPending:
                 pending.client.address,
                 pending.client.user_agent,
             )
+            tx.made(pending.user_id, outcome=Outcome.MFA_REQUIRED)
 
     async def pending(self, token_digest: str, now: datetime, most: int) -> PendingSignIn | None:
         row = await self._database.fetchrow(_FIND, token_digest, now, most)
@@ -73,7 +76,7 @@ class PostgresPending:
     async def complete(self, pending: PendingSignIn, use: FactorUse, session: NewSession) -> Completion:
         user = ids.to_uuid(pending.account.user.id)
         try:
-            async with self._database.transaction() as tx:
+            async with change(self._database) as tx:
                 await lock_user(tx, user)
                 removed = await tx.execute(
                     "DELETE FROM pending_sign_ins WHERE id = $1 AND expires_at > $2",
@@ -91,6 +94,7 @@ class PostgresPending:
                 if not await use_factor(tx, pending.account.user.id, use, session.created_at):
                     raise _Replayed
                 await insert_session(tx, user, session)
+                tx.made(session.id, session_id=session.id)
         except _Replayed:
             return Completion.REPLAYED
         return Completion.OPENED

@@ -9,6 +9,7 @@ from uuid import UUID
 from domain import ids
 from domain.errors import Conflict
 from domain.identity.factors import CredentialChange, RecoveryCode
+from persistence.audit import change as changing
 from persistence.credentials import begin_change, end_change
 from persistence.database import Connection, Database
 
@@ -28,10 +29,11 @@ class PostgresRecovery:
         return None if row is None else RecoveryCode(ids.from_uuid("rec", row["id"]), row["place"], row["code_hash"])
 
     async def replace(self, change: CredentialChange, codes: Sequence[RecoveryCode]) -> list[str]:
-        async with self._database.transaction() as tx:
+        async with changing(self._database) as tx:
             if not await begin_change(tx, change):
                 raise Conflict("recovery codes stand in for a second factor, and this account has none")
             await replace_codes(tx, ids.to_uuid(change.user_id), codes, change.at)
+            tx.made(change.user_id)
             return await end_change(tx, change, "mfa_change")
 
 

@@ -13,6 +13,7 @@ from domain import ids
 from domain.identity import NewSession, Session, SessionRecord
 from domain.identity.factors import Assurance
 from persistence.accounts import ACCOUNT, read_account
+from persistence.audit import change
 from persistence.database import Connection, Database
 
 KEPT_SESSIONS: Final = timedelta(days=30)
@@ -72,12 +73,15 @@ class PostgresSessions:
         )
 
     async def end_session(self, session_id: str, reason: str, now: datetime) -> bool:
-        ended = await self._database.execute(
-            "UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at IS NULL",
-            ids.to_uuid(session_id),
-            now,
-            reason,
-        )
+        async with change(self._database) as tx:
+            ended = await tx.execute(
+                "UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at IS NULL",
+                ids.to_uuid(session_id),
+                now,
+                reason,
+            )
+            if ended:
+                tx.made(session_id)
         return ended == 1
 
     async def alive_sessions(self, session_ids: Sequence[str], now: datetime, idle: timedelta) -> set[str]:
@@ -92,9 +96,12 @@ class PostgresSessions:
 
     async def end_sessions(self, user_id: str, reason: str, now: datetime, but: str | None) -> list[str]:
         user = ids.to_uuid(user_id)
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await lock_user(tx, user)
-            return await end_sessions(tx, user, reason, now, but)
+            ended = await end_sessions(tx, user, reason, now, but)
+            if ended:
+                tx.made(user_id)
+            return ended
 
     async def living(
         self, user_ids: Sequence[str], now: datetime, idle: timedelta, current: str | None

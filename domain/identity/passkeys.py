@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from domain import ids, names
+from domain import audit, ids, names
 from domain.access import Scope
 from domain.errors import BadUserInput, Conflict, Forbidden, NotFound, Unauthenticated
 from domain.identity.entities import AuthResult, ClientInfo, SessionRecord
@@ -194,6 +194,8 @@ class Passkeys:
         use = record = None
         if await self._take(Purpose.LOGIN, given.challenge, ceremony_id):
             record = await self._repository.passkey(_digest(given.credential_id))
+            if record is not None:
+                audit.concerning(record.account.user.id)
             if record is not None and given.handle is not None and _handle_fits(given, record):
                 use = await self._proven(given, record, verified=True)
         if record is None or use is None or record.account.disabled:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from domain import ids
+from domain import audit, ids
 from domain.access import Scope, UserRole
 from domain.errors import MfaRequired, NotFound, Unauthenticated
 from domain.identity.authentication import Authentication
@@ -88,6 +88,8 @@ class Sessions:
         ):
             return self._refreshed(current, current.refresh_counter, now)
         if presented.counter < current.refresh_counter:
+            audit.concerning(record.account.user.id)
+            audit.reused(record.id)
             await self._end(record.id, "refresh_reuse")
         raise Unauthenticated(WRONG_REFRESH)
 

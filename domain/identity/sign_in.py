@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final, NoReturn
 
-from domain import ids
+from domain import audit, ids
 from domain.errors import Overloaded, Unauthenticated
 from domain.identity import rules
 from domain.identity.entities import AuthResult, ClientInfo, NewPendingSignIn, PendingSignIn
@@ -64,6 +64,8 @@ class SignIn:
         for _ in range(_LOGIN_ATTEMPTS):
             found = None if address is None else await self._repository.credentials(address)
             stored = None if found is None else found[1]
+            if found is not None:
+                audit.concerning(found[0].user.id)
             verdict = await self._guesses.check_password(email, stored, secret)
             if found is None or stored is None or verdict is Verdict.WRONG:
                 break
@@ -91,6 +93,7 @@ class SignIn:
             found = await self._pending.pending(_digest(token), self._sessions.now(), MOST_FAILURES)
         if found is None:
             raise Unauthenticated(WRONG_PENDING, field="mfa_token")
+        audit.concerning(found.account.user.id)
         return found
 
     async def by_code(
