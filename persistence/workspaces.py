@@ -27,12 +27,12 @@ from persistence.audit import change
 from persistence.database import Connection, Database
 
 _WORKSPACE: Final = "w.id, w.slug, w.name, w.created_at"
-_LOCK_LIST: Final = "SELECT pg_advisory_xact_lock(hashtextextended('workspaces', 0))"
+LOCK_LIST: Final = "SELECT pg_advisory_xact_lock(hashtextextended('workspaces', 0))"
 # Rows that refer to the workspace may be added meanwhile, unless it is to be deleted.
 _LIVING: Final = f"SELECT {_WORKSPACE} FROM workspaces w WHERE w.id = $1 AND w.deleted_at IS NULL"  # noqa: S608
-_LOCK: Final = f"{_LIVING} FOR NO KEY UPDATE"
+LOCK: Final = f"{_LIVING} FOR NO KEY UPDATE"
 _LOCK_TO_DELETE: Final = f"{_LIVING} FOR UPDATE"
-_ROLE: Final = """
+ROLE: Final = """
     SELECT CASE u.role WHEN 'admin' THEN 'owner' ELSE m.role END FROM users u
       LEFT JOIN memberships m ON m.user_id = u.id AND m.workspace_id = $1
      WHERE u.id = $2 AND u.disabled_at IS NULL AND u.deleted_at IS NULL"""
@@ -77,11 +77,11 @@ async def entered(
 ) -> tuple[Workspace, WorkspaceRole]:
     """A workspace, locked, and what the caller is in it now. Raises NotFound naming `field`."""
     place = ids.to_uuid(workspace_id)
-    row = await tx.fetchrow(_LOCK_TO_DELETE if to_delete else _LOCK, place)
-    role = None if row is None else await tx.fetchval(_ROLE, place, ids.to_uuid(scope.principal.user_id))
+    row = await tx.fetchrow(_LOCK_TO_DELETE if to_delete else LOCK, place)
+    role = None if row is None else await tx.fetchval(ROLE, place, ids.to_uuid(scope.principal.user_id))
     if row is None or role is None:
         raise NotFound("there is no such workspace", field=field)
-    return _read(row), WorkspaceRole(role)
+    return read_workspace(row), WorkspaceRole(role)
 
 
 async def owned(tx: Connection, scope: Scope, workspace_id: str, *, field: str, to_delete: bool = False) -> Workspace:
@@ -113,12 +113,12 @@ class PostgresWorkspaces:
     async def create(self, scope: Scope, workspace: Workspace) -> None:
         place, user = ids.to_uuid(workspace.id), ids.to_uuid(scope.principal.user_id)
         async with change(self._database) as tx:
-            await tx.execute(_LOCK_LIST)
+            await tx.execute(LOCK_LIST)
             if await tx.fetchval(_LOCK_SELF, user) is None:
                 raise Forbidden("this account was disabled")
             if await tx.fetchval("SELECT count(*) FROM workspaces WHERE deleted_at IS NULL") >= MAX_WORKSPACES:
                 raise Conflict(f"there are {MAX_WORKSPACES} workspaces, the most there may be; delete some first")
-            await _check_joined(tx, user)
+            await check_joined(tx, user)
             try:
                 await tx.execute(
                     "INSERT INTO workspaces (id, slug, name, created_at) VALUES ($1, $2, $3, $4)",
@@ -129,7 +129,7 @@ class PostgresWorkspaces:
                 )
             except asyncpg.UniqueViolationError:
                 raise Conflict(f"a workspace called {workspace.slug!r} exists already", field="slug") from None
-            await _join(tx, place, user, WorkspaceRole.OWNER)
+            await join(tx, place, user, WorkspaceRole.OWNER)
             tx.made(workspace.id, workspace_id=workspace.id)
 
     async def rename(self, scope: Scope, workspace_id: str, name: str | Keep) -> Workspace:
@@ -144,7 +144,7 @@ class PostgresWorkspaces:
     async def delete(self, scope: Scope, workspace_id: str, now: datetime) -> list[EndedKey]:
         place = ids.to_uuid(workspace_id)
         async with change(self._database) as tx:
-            await tx.execute(_LOCK_LIST)
+            await tx.execute(LOCK_LIST)
             await owned(tx, scope, workspace_id, field="id", to_delete=True)
             held = await tx.fetchrow(_HOLDS, place)
             kinds = [kind for kind, some in (held or {}).items() if some]
@@ -166,7 +166,7 @@ class PostgresWorkspaces:
                 now,
             )
             tx.made(workspace_id, workspace_id=workspace_id)
-        return _ended(keys)
+        return ended_keys(keys)
 
     # --- members -------------------------------------------------------------------------------------
 
@@ -183,9 +183,9 @@ class PostgresWorkspaces:
                 return workspace
             if present is not None:
                 raise Conflict(f"this user is a member already, as {present.value}", field="user_id")
-            await _check_room(tx, place)
-            await _check_joined(tx, user)
-            await _join(tx, place, user, role)
+            await check_room(tx, place)
+            await check_joined(tx, user)
+            await join(tx, place, user, role)
             tx.made(user_id, workspace_id=workspace_id)
         return workspace
 
@@ -218,7 +218,7 @@ class PostgresWorkspaces:
             await tx.execute(_MOVE_DEFAULTS, place, user)
             keys = await tx.fetch(_REVOKE_KEYS, place, user, now)
             tx.made(user_id, workspace_id=workspace_id)
-        return Removal(workspace, _ended(keys))
+        return Removal(workspace, ended_keys(keys))
 
     # --- reading -------------------------------------------------------------------------------------
 
@@ -226,16 +226,16 @@ class PostgresWorkspaces:
         rows = await self._database.fetch(
             f"SELECT {_WORKSPACE} FROM workspaces w WHERE w.deleted_at IS NULL ORDER BY w.created_at, w.id"  # noqa: S608
         )
-        return [_read(row) for row in rows]
+        return [read_workspace(row) for row in rows]
 
     async def by_ids(self, scope: Scope, workspace_ids: Sequence[str]) -> dict[str, Workspace]:
         rows = await self._database.fetch(_BY_IDS, *_seen(scope, workspace_ids))
-        return {found.id: found for found in map(_read, rows)}
+        return {found.id: found for found in map(read_workspace, rows)}
 
     async def of_users(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, list[Workspace]]:
         found: dict[str, list[Workspace]] = {user_id: [] for user_id in user_ids}
         for row in await self._database.fetch(_OF_USERS, *_seen(scope, user_ids)):
-            found[ids.from_uuid("usr", row["user_id"])].append(_read(row))
+            found[ids.from_uuid("usr", row["user_id"])].append(read_workspace(row))
         return found
 
     async def members(self, scope: Scope, workspace_ids: Sequence[str]) -> dict[str, list[Member]]:
@@ -246,15 +246,18 @@ class PostgresWorkspaces:
         return found
 
 
-async def _join(tx: Connection, workspace: UUID, user: UUID, role: WorkspaceRole) -> None:
+async def join(
+    tx: Connection, workspace: UUID, user: UUID, role: WorkspaceRole, *, field: str | None = "user_id"
+) -> None:
+    """Raises Conflict naming `field` for a member. To be asked with the workspace's lock held."""
     added = await tx.execute(
         "INSERT INTO memberships (workspace_id, user_id, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         workspace,
         user,
         role.value,
     )
-    if not added:  # by an invite, at this moment
-        raise Conflict("this user is a member already", field="user_id")
+    if not added:
+        raise Conflict("this user is a member already", field=field)
 
 
 async def _present(tx: Connection, workspace_id: str, user_id: str) -> WorkspaceRole:
@@ -270,13 +273,14 @@ async def _check_owners(tx: Connection, workspace: UUID, user: UUID, present: Wo
         raise Conflict("a workspace keeps at least one owner; make somebody else one first", field="user_id")
 
 
-async def _check_room(tx: Connection, workspace: UUID) -> None:
+async def check_room(tx: Connection, workspace: UUID, *, field: str | None = "user_id") -> None:
+    """That one more may come in. To be asked with the workspace's lock held. Raises Conflict naming `field`."""
     if await tx.fetchval("SELECT count(*) FROM memberships WHERE workspace_id = $1", workspace) >= MAX_MEMBERS:
-        raise Conflict(f"the workspace has {MAX_MEMBERS} members, the most there may be", field="user_id")
+        raise Conflict(f"the workspace has {MAX_MEMBERS} members, the most there may be", field=field)
 
 
-async def _check_joined(tx: Connection, user: UUID) -> None:
-    """To be asked with the user's lock held."""
+async def check_joined(tx: Connection, user: UUID) -> None:
+    """That a user may join one more workspace. To be asked with the user's lock held. Raises Conflict."""
     if await tx.fetchval("SELECT count(*) FROM memberships WHERE user_id = $1", user) >= MAX_JOINED:
         raise Conflict(f"the user belongs to {MAX_JOINED} workspaces, the most there may be; leave some first")
 
@@ -289,9 +293,11 @@ def _seen(scope: Scope, wanted: Sequence[str]) -> tuple[object, ...]:
     return [ids.to_uuid(one) for one in wanted], ids.to_uuid(caller.user_id), admin, only
 
 
-def _ended(rows: Sequence[Record]) -> list[EndedKey]:
+def ended_keys(rows: Sequence[Record]) -> list[EndedKey]:
+    """From the columns id and lookup."""
     return [EndedKey(ids.from_uuid("key", row["id"]), row["lookup"]) for row in rows]
 
 
-def _read(row: Record) -> Workspace:
+def read_workspace(row: Record) -> Workspace:
+    """From the columns of a workspace."""
     return Workspace(ids.from_uuid("wsp", row["id"]), row["slug"], row["name"], row["created_at"])
