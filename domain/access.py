@@ -156,6 +156,11 @@ class Access:
         return (rule for rule in self.rules if rule.kind is kind and action in rule.actions)
 
 
+NOTHING: Final = Access(
+    WorkspaceRole.VIEWER, tuple(Rule(kind, frozenset(Action), Effect.DENY) for kind in ResourceKind)
+)
+
+
 def _some(ids: Iterable[str | None]) -> frozenset[str]:
     return frozenset(one for one in ids if one is not None)
 
@@ -189,7 +194,8 @@ _ASKS: Final = {
 class Principal:
     """An authenticated caller: a user through a session, or through one of the user's API keys.
 
-    `scopes` is None for a session (everything the user may do) and a set for an API key.
+    `scopes` is None for a session (everything the user may do) and a set for an API key. A session that
+    `must_change_password` is good for that alone.
     """
 
     user_id: str
@@ -198,6 +204,7 @@ class Principal:
     session_id: str | None = None
     api_key_id: str | None = None
     scopes: frozenset[KeyScope] | None = None
+    must_change_password: bool = False
 
     def allows(self, scope: KeyScope) -> bool:
         """Whether this principal carries `scope`; a write scope includes the read scope of its noun."""

@@ -94,6 +94,23 @@ def _read_rule(kind: str, resource: str | None, actions: list[str], effect: str,
     )
 
 
+async def insert_user(tx: Connection, user: User, password_hash: str, default_workspace: UUID) -> None:
+    """Raises asyncpg's UniqueViolationError for a taken address."""
+    await tx.execute(
+        "INSERT INTO users (id, email, name, password_hash, role, default_workspace_id, created_at, last_login_at,"
+        " must_change_password) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        ids.to_uuid(user.id),
+        user.email,
+        user.name,
+        password_hash,
+        user.role.value,
+        default_workspace,
+        user.created_at,
+        user.last_login_at,
+        user.must_change_password,
+    )
+
+
 def read_user(row: Record) -> User:
     """From the columns of `USER`."""
     return User(

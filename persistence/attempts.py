@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -56,3 +57,9 @@ class PostgresAttempts:
 
     async def forget(self, key: str) -> None:
         await self._database.execute("DELETE FROM attempts WHERE key = $1", key)
+
+    async def blocked(self, keys: Sequence[str], now: datetime) -> dict[str, datetime]:
+        rows = await self._database.fetch(
+            "SELECT key, blocked_until FROM attempts WHERE key = ANY($1::text[]) AND blocked_until > $2", keys, now
+        )
+        return {row["key"]: row["blocked_until"] for row in rows}

@@ -21,7 +21,7 @@ from domain.identity import (
     SetupState,
     User,
 )
-from persistence.accounts import ACCOUNT, FACTORS, USER, read_account, read_user, standings
+from persistence.accounts import ACCOUNT, FACTORS, USER, insert_user, read_account, read_user, standings
 from persistence.audit import change
 from persistence.database import Connection, Database
 from persistence.sessions import insert_session, lock_user
@@ -150,18 +150,7 @@ async def _insert_founder(tx: Connection, founding: Founding, now: datetime) -> 
         founding.workspace.name,
         now,
     )
-    await tx.execute(
-        "INSERT INTO users (id, email, name, password_hash, role, default_workspace_id, created_at, last_login_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        user,
-        founding.user.email,
-        founding.user.name,
-        founding.password_hash,
-        founding.user.role.value,
-        workspace,
-        founding.user.created_at,
-        founding.user.last_login_at,
-    )
+    await insert_user(tx, founding.user, founding.password_hash, workspace)
     await tx.execute(
         "INSERT INTO memberships (workspace_id, user_id, role) VALUES ($1, $2, $3)",
         workspace,

@@ -17,6 +17,7 @@ from typing import Final
 
 from broadcaster import BroadcastBackend
 
+from domain.audit import AuditLog, AuditSealer
 from domain.clock import SystemClock
 from domain.endpoints import EndpointOperator, EndpointRunner, Endpoints, Predictor
 from domain.errors import Unavailable
@@ -30,6 +31,7 @@ from domain.stats import Stats
 from domain.storage import Storage
 from domain.system import System
 from persistence import migrate
+from persistence.audit import PostgresAudit
 from persistence.blobs import LocalBlobs
 from persistence.bus import BroadcastBus
 from persistence.database import Database, PoolSettings
@@ -98,6 +100,7 @@ async def compose(
                 data,
                 clock,
                 relying_party=relying_party(settings),
+                origin=settings.server.origin,
                 connections=connections,
             ) as identity,
         ):
@@ -106,6 +109,7 @@ async def compose(
                 PostgresRuns(database),
                 PostgresModels(database),
             )
+            audit_rows = PostgresAudit(database)
             blobs = LocalBlobs(data / BLOBS, min_free_bytes=settings.storage.min_free_bytes)
             await blobs.open()
             endpoint_rows = PostgresEndpoints(database)
@@ -178,6 +182,7 @@ async def compose(
                 stats=Stats(
                     store=PostgresStats(database, rules), processes=control.figures, clock=clock, version=version
                 ),
+                audit=AuditLog(audit_rows),
                 version=version,
                 features=("live", "registry", "serving"),
             )
@@ -215,6 +220,7 @@ async def compose(
                 if bundled is not None:
                     supervisor.keep("dead rows", Reclaimer(dsn, storage).run)
                 supervisor.keep("metrics: seal", sealer.run)
+                supervisor.keep("audit log: chain", AuditSealer(audit_rows).run)
                 supervisor.keep("endpoints", operator.run)
                 supervisor.keep("file collector", collector.run)
                 supervisor.keep("purge sweeper", PurgeSweeper(runs=services.runs, every=COLLECT_EVERY).run)

@@ -14,7 +14,6 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -65,16 +64,6 @@ def bind(host: str, port: int) -> socket.socket:
         raise StartupError(f"cannot listen on {host}:{port}: {problem.strerror}") from None
     bound.set_inheritable(False)
     return bound
-
-
-def url_of(settings: Settings, bound: socket.socket) -> str:
-    """Where a person on this machine reaches the server, without a slash at the end."""
-    if settings.server.public_url is not None:
-        return settings.server.public_url
-    host, port = settings.server.host, bound.getsockname()[1]
-    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - shown, not bound to
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Host:
@@ -151,22 +140,20 @@ class Host:
             dsn = await self._database(stack, data, supervisor)
             composed = await self._composed(stack, data, bound, dsn, supervisor)
             if self._workers is not None:
-                await self._serve_by_workers(stack, self._workers, bound, supervisor)
+                await self._serve_by_workers(stack, self._workers, supervisor)
                 return
             from server.app import create_app
             from server.web.pages import graphiql
             from server.web.pages import routes as pages
 
             app = create_app(settings, composed, self._connections, pages=pages(), page=graphiql)
-            self._server = web_server(app, settings, partial(self._greet, bound))
+            self._server = web_server(app, settings, self._greet)
             keep_for_good()
             await self._server.serve(sockets=[bound])
             if not self._stop.is_set():
                 raise StartupError("the web server ended by itself; the log has the reason")
 
-    async def _serve_by_workers(
-        self, stack: AsyncExitStack, workers: WorkerPool, bound: socket.socket, supervisor: Supervisor
-    ) -> None:
+    async def _serve_by_workers(self, stack: AsyncExitStack, workers: WorkerPool, supervisor: Supervisor) -> None:
         from server.workers.host import WorkerFailedError
 
         await stack.enter_async_context(workers.open())
@@ -177,7 +164,7 @@ class Host:
         except WorkerFailedError as problem:
             raise StartupError(str(problem)) from None
         if not self._stop.is_set():
-            self._greet(bound)
+            self._greet()
         await self._drained.wait()
 
     async def _database(self, stack: AsyncExitStack, data: Path, supervisor: Supervisor) -> str:
@@ -246,8 +233,8 @@ class Host:
             raise StartupError(f"the server cannot be set up: {problem}") from None
         return composed
 
-    def _greet(self, bound: socket.socket) -> None:
-        url = url_of(self._settings, bound)
+    def _greet(self) -> None:
+        url = self._settings.server.origin
         lines = [f"AxonML {self._version} is running", f"  URL       {url}", f"  GraphiQL  {url}/graphql"]
         if self._setup_token is not None:
             lines.append(f"  Set up    {url}/setup#{self._setup_token}")

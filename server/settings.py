@@ -148,6 +148,16 @@ class ServerSettings(_Section):
         20.0, gt=0, le=600, description="Longest time for each step of a graceful shutdown."
     )
 
+    @property
+    def origin(self) -> str:
+        """Where a person on this machine reaches the server, without a slash at the end."""
+        if self.public_url is not None:
+            return self.public_url
+        host = self.host
+        if host in ("0.0.0.0", "::", ""):  # noqa: S104 - shown, not bound to
+            host = "127.0.0.1"
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
     @model_validator(mode="after")
     def _no_wildcards(self) -> ServerSettings:
         if "*" in self.cors_origins:
@@ -207,6 +217,11 @@ class AuthSettings(_Section):
     access_token_minutes: float = Field(10.0, gt=0, le=60, description="Life of an access token.")
     session_timeout_minutes: float = Field(720.0, gt=0, description="A session that is not used for so long ends.")
     jwt_expiry_hours: float = Field(168.0, gt=0, description="A session ends after this time, used or not.")
+    registration: Literal["closed", "invite", "open"] = Field(
+        "closed",
+        description="Who may make an account: nobody, whoever was invited to a workspace, or anybody (with a workspace"
+        " of their own). Administrators make accounts whatever stands here.",
+    )
     require_mfa: bool = Field(
         False, description="Ask everybody for a second factor. Refused: this version leaves that to each user."
     )

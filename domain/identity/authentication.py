@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from domain.access import Access, Principal, Scope, UserRole
+from domain.access import NOTHING, Access, Principal, Scope, UserRole
 from domain.errors import NotFound, Unauthenticated
 from domain.identity.entities import Account, KeyRecord, Membership, SessionPolicy, SessionRecord
 from domain.identity.live import LiveCache
@@ -127,9 +127,11 @@ class Authentication:
         if record is None or record.account.user.id != claims.user_id or not record.alive(now, self._policy.idle):
             raise Unauthenticated(_EXPIRED)
         account = record.account
-        principal = Principal(account.user.id, account.user.email, account.user.role, session_id=record.id)
-        room = _room_of(account, workspace)
-        return Scope(room.workspace_id, principal, room.access.at(now))
+        user, room = account.user, _room_of(account, workspace)
+        principal = Principal(
+            user.id, user.email, user.role, session_id=record.id, must_change_password=user.must_change_password
+        )
+        return Scope(room.workspace_id, principal, NOTHING if user.must_change_password else room.access.at(now))
 
     async def _by_api_key(self, text: str, workspace: str | None) -> Scope:
         presented = self._codec.parse(text)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
-from domain.access import Access, KeyScope, UserRole
+from domain.access import Access, KeyScope, UserRole, WorkspaceRole
 from domain.identity.factors import Assurance, FactorKind
 
 
@@ -27,7 +27,10 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person with an account. `email` is case-folded."""
+    """A person with an account. `email` is case-folded.
+
+    With `must_change_password` somebody else chose the password, and its sessions are good for changing it alone.
+    """
 
     id: str
     email: str
@@ -36,6 +39,8 @@ class User:
     created_at: datetime
     last_login_at: datetime | None = None
     mfa_enabled: bool = False
+    disabled: bool = False
+    must_change_password: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,17 @@ class Session:
     address: str | None
     assurance: Assurance
     current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """An invitation of an address to a workspace. Of its token only the SHA-256 is kept."""
+
+    id: str
+    email: str
+    role: WorkspaceRole
+    created_at: datetime
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

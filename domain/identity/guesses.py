@@ -7,7 +7,7 @@ another. Accounts that do not exist are counted like those that do: nothing here
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NoReturn
@@ -86,6 +86,17 @@ class Guesses:
     async def take_back_factor(self, user_id: str) -> None:
         """To be called when that try was right, or was not made. Earlier ones stay counted."""
         await self._repository.take_back(self._mark(f"factor:{user_id}"), WRONG_FACTORS)
+
+    async def blocked(self, addresses: Sequence[str]) -> dict[str, datetime]:
+        """Until when no password is looked at, by address; of those for which that is so."""
+        keys = {self._mark(f"password:{address}"): address for address in addresses}
+        found = await self._repository.blocked(list(keys), self._now()) if keys else {}
+        return {keys[key]: until for key, until in found.items()}
+
+    async def forget(self, address: str, user_id: str) -> None:
+        """All wrong passwords and codes for an account."""
+        for key in (f"password:{address}", f"factor:{user_id}"):
+            await self._repository.forget(self._mark(key))
 
     async def _count(self, key: str, rule: GuessRule, what: str) -> None:
         now = self._now()

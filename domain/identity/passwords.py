@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from domain.access import Scope
 from domain.errors import BadUserInput, Unauthenticated
 from domain.identity import rules
@@ -58,5 +60,6 @@ class OwnPassword:
             raise BadUserInput("this is the present password; choose another one", field="new")
         change = CredentialChange(user.id, session.id, self._sessions.now(), stored)
         ended = await self._credentials.change_password(change, await self._passwords.hash(chosen))
+        self._sessions.reread(session.id)
         await self._sessions.forget(ended)
-        return user
+        return replace(user, must_change_password=False)

@@ -297,6 +297,10 @@ class AttemptRepository(Protocol):
         """All tries."""
         ...
 
+    async def blocked(self, keys: Sequence[str], now: datetime) -> dict[str, datetime]:
+        """Until when none may be made, by key; of those for which that is so."""
+        ...
+
 
 class TotpCodes(Protocol):
     """Time-based codes (RFC 6238: SHA-1, six digits, 30 seconds) and their secrets, sealed for one user."""

@@ -15,11 +15,14 @@ from domain.identity.factors import Credential
 from domain.identity.founding import Founder
 from domain.identity.grants import GrantRepository, Grants
 from domain.identity.guesses import Guesses
+from domain.identity.invites import InviteRepository, Invites
 from domain.identity.keys import ApiKeys
 from domain.identity.live import SECONDS
+from domain.identity.operator import Operator
 from domain.identity.passkey_ports import Ceremonies, PasskeyRepository
 from domain.identity.passkeys import Passkeys
 from domain.identity.passwords import OwnPassword
+from domain.identity.people import People, PeopleRepository
 from domain.identity.ports import (
     AccessTokens,
     ApiKeyCodec,
@@ -39,6 +42,7 @@ from domain.identity.ports import (
     TotpRepository,
 )
 from domain.identity.recovery import Recovery
+from domain.identity.registration import Registration, RegistrationPolicy
 from domain.identity.sessions import Sessions
 from domain.identity.sign_in import SignIn
 from domain.identity.totp import Totp
@@ -61,6 +65,8 @@ class Identity:
         credential_rows: CredentialRepository,
         workspace_rows: WorkspaceRepository,
         grant_rows: GrantRepository,
+        people_rows: PeopleRepository,
+        invite_rows: InviteRepository,
         attempts: AttemptRepository,
         totp_codes: TotpCodes,
         mark: Callable[[str], str],
@@ -71,6 +77,8 @@ class Identity:
         api_key_codec: ApiKeyCodec,
         setup_tokens: SetupTokenStore,
         clock: Clock,
+        registration: RegistrationPolicy = RegistrationPolicy.CLOSED,
+        origin: str = "http://localhost:3000",
         ceremonies: Ceremonies | None = None,
         connections: OpenConnections | None = None,
         policy: SessionPolicy | None = None,
@@ -151,6 +159,32 @@ class Identity:
             keys_ended=self._keys_ended,
         )
         self.grants = Grants(repository=grant_rows, now=self._now, changed=self._authentication.forget_user)
+        self.invites = Invites(
+            repository=invite_rows, now=self._now, changed=self._authentication.forget_user, origin=origin
+        )
+        self.registration = Registration(
+            policy=registration, repository=invite_rows, passwords=passwords, sessions=self.sessions
+        )
+        self.people = People(
+            repository=people_rows,
+            credentials=credential_rows,
+            passwords=passwords,
+            guesses=guesses,
+            sessions=self.sessions,
+            changed=self._authentication.forget_user,
+            keys_ended=self._keys_ended,
+        )
+        self.operator = Operator(
+            people=self.people,
+            repository=people_rows,
+            accounts=repository,
+            session_rows=session_rows,
+            founder=self.founder,
+            passwords=passwords,
+            guesses=guesses,
+            sessions=self.sessions,
+            policy=policy,
+        )
 
     # --- authentication ------------------------------------------------------------------------------
 

@@ -15,14 +15,17 @@ from domain.clock import Clock
 from domain.identity import Identity, SessionPolicy
 from domain.identity.passkey_ports import RelyingParty
 from domain.identity.ports import OpenConnections
+from domain.identity.registration import RegistrationPolicy
 from persistence.api_keys import PostgresApiKeys
 from persistence.attempts import PostgresAttempts
 from persistence.credentials import PostgresCredentials
 from persistence.database import Database
 from persistence.grants import PostgresGrants
 from persistence.identity import PostgresIdentity
+from persistence.invites import PostgresInvites
 from persistence.passkeys import PostgresPasskeys
 from persistence.pending import PostgresPending
+from persistence.people import PostgresPeople
 from persistence.recovery import PostgresRecovery
 from persistence.sessions import PostgresSessions
 from persistence.signing_keys import PostgresSigningKeys
@@ -36,7 +39,7 @@ from server.security.setup_token import SetupTokenFile
 from server.security.tokens import open_access_tokens
 from server.security.totp import SealedTotpCodes
 from server.security.webauthn import WebauthnCeremonies
-from server.settings import AuthSettings
+from server.settings import AuthSettings, ServerSettings
 
 # The least that OWASP's Password Storage Cheat Sheet allows: 60 random bits need no more, and ten are hashed at once.
 RECOVERY_CODES: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
@@ -61,12 +64,13 @@ async def identity_opened(
     *,
     relying_party: RelyingParty | None = None,
     connections: OpenConnections | None = None,
+    origin: str = ServerSettings().origin,
     hasher: PasswordHasher | None = None,
 ) -> AsyncIterator[Identity]:
     """The use-cases of identity on a migrated database, for as long as the block runs.
 
-    Without `relying_party` there are no passkeys. `hasher` is for tests alone; the default has the parameters of
-    production. Raises RootSecretError.
+    Without `relying_party` there are no passkeys. `origin` is where people reach the server. `hasher` is for tests
+    alone; the default has the parameters of production. Raises RootSecretError.
     """
     secret = settings.jwt_secret
     vault = open_vault(None if secret is None else secret.get_secret_value(), data_dir)
@@ -86,6 +90,8 @@ async def identity_opened(
             credential_rows=PostgresCredentials(database),
             workspace_rows=PostgresWorkspaces(database),
             grant_rows=PostgresGrants(database),
+            people_rows=PostgresPeople(database),
+            invite_rows=PostgresInvites(database),
             attempts=PostgresAttempts(database),
             totp_codes=SealedTotpCodes(vault),
             mark=partial(vault.mark, "attempts"),
@@ -96,6 +102,8 @@ async def identity_opened(
             api_key_codec=ApiKeys(),
             setup_tokens=SetupTokenFile(data_dir),
             clock=clock,
+            registration=RegistrationPolicy(settings.registration),
+            origin=origin,
             connections=connections,
             policy=session_policy(settings),
         )
