@@ -1,13 +1,14 @@
 """Parsed, measured and validated documents, kept by their text: one look-up on the way of a repeated query.
 
 Bounded by number and by the length of all texts together, because a syntax tree takes a few hundred times the
-memory of its text. Nothing here depends on who asks, except that hints are left out for callers who may not explore.
+memory of its text. Callers who have signed in and those who have not fill shelves of their own: strangers push nobody's
+documents out, and never see the hints that others get. Beyond that nothing here depends on who asks.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,7 @@ from server.graphql.limits import Measure, Meter, check, inputs_of
 from server.settings import LimitsSettings
 
 TEXT_BUDGET: Final = 256 * 1024
+ANONYMOUS_BUDGET: Final = 32 * 1024
 LONGEST_KEPT: Final = 16 * 1024
 LONGEST: Final = 256 * 1024
 """Characters of a document. One token can be a comment or a string of megabytes, and each character is read in Python;
@@ -75,12 +77,16 @@ class KnownOperation:
 
 @dataclass(frozen=True, slots=True)
 class KnownDocument:
-    """A document that parsed; `errors` is what validation found, `refusal` the limit that it passes."""
+    """A document; `errors` is what validation found, or the fault of one that is `broken`: that does not parse.
+
+    `refusal` is the limit that it passes.
+    """
 
     document: DocumentNode
     operations: Mapping[str | None, KnownOperation]
     errors: tuple[GraphQLError, ...] = ()
     refusal: DomainError | None = None
+    broken: bool = False
 
     def operation(self, name: str | None) -> KnownOperation | None:
         """The operation to run: by name, or the only one."""
@@ -94,8 +100,39 @@ def unread(refusal: DomainError) -> KnownDocument:
     return KnownDocument(_UNREAD, {}, refusal=refusal)
 
 
+def broken(fault: GraphQLError) -> KnownDocument:
+    """In place of a document that does not parse."""
+    return KnownDocument(_UNREAD, {}, errors=(fault,), broken=True)
+
+
 def _is_public(operation: KnownOperation) -> bool:
     return operation.root_names <= public.ROOT_FIELDS[operation.kind]
+
+
+class _Shelf:
+    """Documents by their text; the one that was not asked for longest makes room."""
+
+    def __init__(self, most: int, budget: int) -> None:
+        self._most = most
+        self._budget = budget
+        self._known: OrderedDict[str, KnownDocument] = OrderedDict()
+        self._length = 0
+
+    def __contains__(self, text: str) -> bool:
+        return text in self._known
+
+    def get(self, text: str) -> KnownDocument | None:
+        known = self._known.get(text)
+        if known is not None:
+            self._known.move_to_end(text)
+        return known
+
+    def keep(self, text: str, known: KnownDocument) -> None:
+        self._known[text] = known
+        self._length += len(text)
+        while len(self._known) > self._most or self._length > self._budget:
+            oldest, _ = self._known.popitem(last=False)
+            self._length -= len(oldest)
 
 
 class Documents:
@@ -103,21 +140,35 @@ class Documents:
 
     def __init__(self, limits: LimitsSettings) -> None:
         self._limits = limits
-        self._known: OrderedDict[tuple[str, bool], KnownDocument] = OrderedDict()
-        self._length = 0
+        self._trusted: dict[str, KnownDocument] = {}
+        self._signed_in = _Shelf(limits.graphql_documents, TEXT_BUDGET)
+        self._anonymous = _Shelf(limits.graphql_documents, ANONYMOUS_BUDGET)
         self.hits = 0
         self.misses = 0
 
+    def trust(self, schema: GraphQLSchema, texts: Iterable[str]) -> None:
+        """Reads documents that are kept for good. Raises GraphQLError or DomainError for one that could not run."""
+        for text in texts:
+            known = self._read(schema, text, explorer=True)
+            if known.refusal is not None:
+                raise known.refusal
+            if known.errors:
+                raise known.errors[0]
+            self._trusted[text] = known
+
     def knows(self, text: str, *, explorer: bool) -> bool:
         """Whether the document was read already, for callers of the same kind."""
-        return (text, explorer) in self._known
+        return text in self._trusted or text in (self._signed_in if explorer else self._anonymous)
 
     def get(self, schema: GraphQLSchema, text: str, *, explorer: bool) -> KnownDocument:
         """The document of `text`. `explorer` says whether the caller may be helped with suggestions.
 
-        What is longer than this caller may send is not read at all: its `refusal` says so. Raises GraphQLError when
-        it does not parse.
+        What is longer than this caller may send is not read at all: its `refusal` says so.
         """
+        known = self._trusted.get(text)
+        if known is not None:
+            self.hits += 1
+            return known
         longest = LONGEST if explorer else LONGEST_ANONYMOUS
         if len(text) > longest:
             return unread(
@@ -125,24 +176,19 @@ class Documents:
                     f"the document has {len(text)} characters; at most {longest} are allowed: send data in variables"
                 )
             )
-        key = (text, explorer)
-        known = self._known.get(key)
+        shelf = self._signed_in if explorer else self._anonymous
+        known = shelf.get(text)
         if known is not None:
             self.hits += 1
-            self._known.move_to_end(key)
             return known
         self.misses += 1
-        known = self._read(schema, text, explorer=explorer)
+        try:
+            known = self._read(schema, text, explorer=explorer)
+        except GraphQLError as fault:
+            return broken(fault)
         if len(text) <= LONGEST_KEPT:
-            self._keep(key, known)
+            shelf.keep(text, known)
         return known
-
-    def _keep(self, key: tuple[str, bool], known: KnownDocument) -> None:
-        self._known[key] = known
-        self._length += len(key[0])
-        while len(self._known) > self._limits.graphql_documents or self._length > TEXT_BUDGET:
-            (oldest, _), _ = self._known.popitem(last=False)
-            self._length -= len(oldest)
 
     def _read(self, schema: GraphQLSchema, text: str, *, explorer: bool) -> KnownDocument:
         document = parse(text, max_tokens=self._limits.graphql_tokens)

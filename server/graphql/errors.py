@@ -13,6 +13,7 @@ from typing import Any, Final
 from graphql import GraphQLError
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types import ExecutionResult
 
 from domain.errors import BadUserInput, DomainError, QueryTooComplex
 from server.rest.errors import MASKED, graphql_extensions, report
@@ -106,3 +107,8 @@ def present_all(
 def refusal(problem: DomainError, request_id: str) -> PresentedError:
     """An operation that is refused before it runs."""
     return PresentedError(problem.message, extensions=graphql_extensions(problem, request_id))
+
+
+def is_request_error(result: ExecutionResult) -> bool:
+    """Whether an operation failed as a whole, before any field was resolved: its answer has no `data` at all."""
+    return bool(result.errors) and result.data is None and not any(error.path for error in result.errors or ())

@@ -29,7 +29,7 @@ from domain.errors import DomainError, Overloaded, RateLimited, Unauthenticated
 from server.edge.connections import FORBIDDEN, LiveConnection
 from server.edge.gate import credentials_of
 from server.edge.identity import Credentials, request_id_of
-from server.graphql.errors import refusal
+from server.graphql.errors import is_request_error, present_all, refusal
 from server.rest.errors import report
 
 if TYPE_CHECKING:
@@ -84,11 +84,31 @@ def _valid_subscribe(message: Mapping[str, Any]) -> bool:
         isinstance(message.get("id"), str)
         and bool(message["id"])
         and isinstance(payload, dict)
-        and isinstance(payload.get("query"), str)
         and isinstance(payload.get("variables"), dict | None)
         and isinstance(payload.get("operationName"), str | None)
         and isinstance(payload.get("extensions"), dict | None)
+        and (
+            isinstance(payload.get("query"), str)
+            or (payload.get("query") is None and "persistedQuery" in (payload.get("extensions") or {}))
+        )
     )
+
+
+def _as_graphql(error: Exception) -> GraphQLError:
+    return error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
+
+
+class AskedOperation(Operation[Any, None]):
+    """An operation on a socket with all that its message said."""
+
+    __slots__ = ("extensions",)
+
+    def __init__(self, handler: TransportHandler, message: Mapping[str, Any]) -> None:
+        payload = message["payload"]
+        super().__init__(
+            handler, message["id"], payload.get("query"), payload.get("variables"), payload.get("operationName")
+        )
+        self.extensions: dict[str, Any] | None = payload.get("extensions")
 
 
 class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
@@ -140,27 +160,46 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         await self.send_message({"type": "pong"} if payload is None else {"type": "pong", "payload": payload})
 
     async def run_operation(self, operation: Operation[Any, None]) -> None:
-        """Runs a subscription to its end, as one of those who share it; other operations as Strawberry does."""
-        asked = operation.query, operation.variables, operation.operation_name
-        subscription = await self._view.subscriptions.open(*asked, self.context)
+        """Runs an operation to its end; a subscription as one of those who share it."""
+        try:
+            await self._run(cast("AskedOperation", operation))
+        except DomainError as problem:
+            await operation.send_initial_errors([refusal(problem, self.context.request_id)])
+        except WebSocketDisconnected:
+            pass  # nobody is there to be told
+        except Exception as error:  # noqa: BLE001 - a defect ends this operation only; it is logged and masked
+            await operation.send_initial_errors(present_all([_as_graphql(error)], self.context.request_id))
+
+    async def _run(self, operation: AskedOperation) -> None:
+        asked = self._view.asking.ask(
+            operation.query, operation.variables, operation.operation_name, operation.extensions, self.context
+        )
+        subscription = await self._view.subscriptions.open(asked, self.context)
         if subscription is None:
-            await super().run_operation(operation)
+            result = await self._view.execute(asked, self.context)
+            if is_request_error(result):
+                await operation.send_initial_errors(result.errors or [])
+                return
+            await operation.send_next(result)
         elif subscription.refused:
             await operation.send_initial_errors(list(subscription.refused))
+            return
         else:
             adapter = cast("SocketAdapter", self.websocket)
             envelope = f'{{"id":{json.dumps(operation.id)},"type":"next","payload":'
             async with aclosing(subscription.payloads()) as payloads:
                 async for payload in payloads:
                     await adapter.send_text(f"{envelope}{payload}}}")
-            await operation.send_operation_message({"id": operation.id, "type": "complete"})
+        await operation.send_operation_message({"id": operation.id, "type": "complete"})
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
         if not self.connection_acknowledged:
             await self.websocket.close(UNAUTHORIZED, "Unauthorized")
         elif not _valid_subscribe(message):
             await self.handle_invalid_message("a subscribe message needs an id and a payload with a query")
-        elif message["id"] not in self.operations and len(self.operations) >= self._view.limits.socket_operations:
+        elif message["id"] in self.operations:
+            await self.websocket.close(4409, f"Subscriber for {message['id']} already exists")
+        elif len(self.operations) >= self._view.limits.socket_operations:
             most = self._view.limits.socket_operations
             await self._refuse(message, Overloaded(f"at most {most} operations may run on one socket at a time"))
         else:
@@ -169,7 +208,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             except RateLimited as problem:
                 await self._refuse(message, problem)
                 return
-            await super().handle_subscribe(message)
+            operation = self.operations[message["id"]] = AskedOperation(self, message)
+            operation.task = asyncio.create_task(self.run_operation(operation))
+            operation.task.add_done_callback(self._task_done)
 
     async def _refuse(self, message: SubscribeMessage, problem: DomainError) -> None:
         error = refusal(problem, request_id_of(self._socket.scope))

@@ -12,24 +12,19 @@ import json
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import orjson
 from graphql import ExecutionResult, GraphQLError
 from graphql.execution import create_source_event_stream, execute_subscription_event
 
+from domain.errors import DeadlineExceeded
 from server.figures import SubscriptionFigures
+from server.graphql.asking import Asked, Asking, OperationContext
 from server.graphql.errors import present_all
-from server.graphql.extensions import OnePassExecutor, OperationContext, read, refusals
+from server.graphql.extensions import OnePassExecutor
 
-if TYPE_CHECKING:
-    import strawberry
-
-    from server.edge.rates import Rates
-    from server.graphql.documents import Documents
-    from server.settings import LimitsSettings
-
-MOST_TEXTS: Final = 4
+MOST_KEPT: Final = 4
 """Encoded events that are kept, per operation, for clients that have not taken them yet."""
 
 Encode = Callable[[object], str]
@@ -37,17 +32,26 @@ Events = AsyncGenerator[Any, None]
 
 
 @dataclass(slots=True, eq=False)
-class _Text:
-    """What became of one event, which is held so that its identity means something; `made` tells that it is done."""
+class _Made:
+    """What became of one event, which is held so that its identity means something; `done` tells when, if not at once.
+
+    A result without errors is a text that everybody can be sent. One with errors is not: they name each client's own
+    request.
+    """
 
     event: object
     taken: int = 0
     text: str | None = None
-    made: asyncio.Event | None = None
+    failed: ExecutionResult | None = None
+    done: asyncio.Event | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self.text is not None or self.failed is not None
 
 
 class _Shared:
-    """An operation that clients of one scope run: how its events are executed, and the texts that have been made."""
+    """An operation that clients of one scope run: how its events are executed, and what has been made of them."""
 
     def __init__(
         self, key: Hashable, executor: OnePassExecutor, context: OperationContext, subscriptions: Subscriptions
@@ -57,42 +61,62 @@ class _Shared:
         self._executor = executor
         self._context = context
         self._subscriptions = subscriptions
-        self._texts: OrderedDict[int, _Text] = OrderedDict()
+        self._kept: OrderedDict[int, _Made] = OrderedDict()
 
-    async def text(self, event: object) -> str:
-        """The payload that an event becomes, made by the first client that comes with it."""
+    async def text(self, event: object, context: OperationContext) -> str:
+        """The payload that an event becomes for the client of `context`; the first one that comes with it makes it."""
         self._subscriptions.figures.payloads += 1
+        made = await self._made(event)
+        if made.text is not None:
+            return made.text
+        return self._subscriptions.payload(cast("ExecutionResult", made.failed), context)
+
+    async def _made(self, event: object) -> _Made:
         while True:
-            found = self._texts.get(id(event))
+            found = self._kept.get(id(event))
             if found is None:
                 return await self._make(event)
-            if found.text is None and found.made is not None:
-                await found.made.wait()
-            if found.text is not None:
+            if not found.usable and found.done is not None:
+                await found.done.wait()
+            if found.usable:
                 found.taken += 1
                 if found.taken >= self.clients:
-                    self._texts.pop(id(event), None)
-                return found.text
+                    self._kept.pop(id(event), None)
+                return found
 
-    async def _make(self, event: object) -> str:
+    async def _make(self, event: object) -> _Made:
         self._subscriptions.figures.executions += 1
         executor = self._executor.build_per_event_executor(event)
         executor.context_value = self._context.for_operation()
-        entry = self._texts[id(event)] = _Text(event, taken=1)
+        made = self._kept[id(event)] = _Made(event, taken=1)
         try:
             result = execute_subscription_event(executor)
             if executor.is_awaitable(result):
-                entry.made = asyncio.Event()
-                result = await cast("Awaitable[ExecutionResult]", result)
-            entry.text = self._subscriptions.payload(cast("ExecutionResult", result), self._context)
+                made.done = asyncio.Event()
+                result = await self._in_time(cast("Awaitable[ExecutionResult]", result))
+            finished = cast("ExecutionResult", result)
+            if finished.errors:
+                made.failed = finished
+            else:
+                made.text = self._subscriptions.payload(finished, self._context)
         finally:
-            if entry.made is not None:
-                entry.made.set()
-            if entry.text is None or self.clients == 1:
-                self._texts.pop(id(event), None)
-            while len(self._texts) > MOST_TEXTS:
-                self._texts.popitem(last=False)
-        return entry.text
+            if made.done is not None:
+                made.done.set()
+            if not made.usable or self.clients == 1:
+                self._kept.pop(id(event), None)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return made
+
+    async def _in_time(self, result: Awaitable[ExecutionResult]) -> ExecutionResult:
+        """A subscription lives as long as its client, but no event takes longer than a query may."""
+        seconds = self._subscriptions.limits.graphql_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await result
+        except TimeoutError:
+            late = DeadlineExceeded(f"an event took longer than {seconds:g} s and was left out")
+            return ExecutionResult(None, [GraphQLError(late.message, original_error=late)])
 
 
 class Subscription:
@@ -105,22 +129,26 @@ class Subscription:
         *,
         refused: Sequence[GraphQLError] = (),
         source: tuple[_Shared, Events] | None = None,
+        report: Mapping[str, Any] | None = None,
     ) -> None:
         self.refused = presented(refused, context)
         self._subscriptions = subscriptions
         self._context = context
         self._source = source
+        self._report = report
 
     async def payloads(self) -> AsyncGenerator[str, None]:
         """What to send, until the source ends; one that fails ends with a payload that says so."""
         if self._source is None:
-            yield self._subscriptions.encode({"errors": [error.formatted for error in self.refused]})
+            entries = {"errors": [error.formatted for error in self.refused]}
+            yield self._subscriptions.encode({**entries, "extensions": self._report} if self._report else entries)
             return
         shared, events = self._source
         shared = self._subscriptions.enter(shared)
         try:
             async for event in events:
-                yield await shared.text(event)
+                text = await shared.text(event, self._context)
+                yield self._reported(text)
         except Exception as error:  # noqa: BLE001 - presented, or masked, like every other
             wrapped = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
             yield self._subscriptions.payload(ExecutionResult(None, [wrapped]), self._context)
@@ -128,26 +156,20 @@ class Subscription:
             self._subscriptions.leave(shared)
             await events.aclose()
 
+    def _reported(self, text: str) -> str:
+        """The first payload tells what was asked about the operation, besides what everybody is sent."""
+        report, self._report = self._report, None
+        return f'{text[:-1]},"extensions":{self._subscriptions.encode(report)}}}' if report else text
+
 
 class Subscriptions:
     """The subscriptions of one process."""
 
-    def __init__(
-        self,
-        schema: strawberry.Schema,
-        documents: Documents,
-        limits: LimitsSettings,
-        rates: Rates,
-        *,
-        encode: Encode,
-        figures: SubscriptionFigures | None = None,
-    ) -> None:
+    def __init__(self, asking: Asking, *, encode: Encode, figures: SubscriptionFigures | None = None) -> None:
         self.figures = figures or SubscriptionFigures()
-        self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for it
-        self._documents = documents
-        self._limits = limits
-        self._rates = rates
+        self.limits = asking.limits
         self.encode = encode
+        self._asking = asking
         self._shared: dict[Hashable, _Shared] = {}
 
     @property
@@ -155,25 +177,18 @@ class Subscriptions:
         """How many different operations are followed now."""
         return len(self._shared)
 
-    async def open(
-        self, query: str | None, variables: Mapping[str, Any] | None, name: str | None, context: OperationContext
-    ) -> Subscription | None:
+    async def open(self, asked: Asked, context: OperationContext) -> Subscription | None:
         """A subscription on behalf of the caller of `context`; None when this is any other operation, or none."""
-        if not query or "subscription" not in query:
+        if asked.operation is None or asked.operation.kind != "subscription":
             return None
-        try:
-            known = read(self._documents, self._schema, query, context.scope, self._rates)
-        except GraphQLError:
-            return None
-        operation = known.operation(name)
-        if operation is None or operation.kind != "subscription":
-            return None
-        given = dict(variables or {})
-        problems = refusals(known, name, given, context, limits=self._limits, rates=self._rates)
+        report = asked.report(self.limits)
+        problems = self._asking.refusals(asked, context)
         if problems:
-            return Subscription(self, context, refused=problems)
+            return Subscription(self, context, refused=problems, report=report)
         own = context.for_operation()
-        executor = OnePassExecutor.build(self._schema, known.document, None, own, given, name)
+        executor = OnePassExecutor.build(
+            self._asking.schema, asked.known.document, None, own, asked.variables, asked.name
+        )
         if isinstance(executor, list):
             return Subscription(self, context, refused=executor)
         source: Any = create_source_event_stream(executor)
@@ -181,9 +196,9 @@ class Subscriptions:
             source = await source
         if isinstance(source, ExecutionResult):
             return Subscription(self, context, refused=source.errors or ())
-        key = (query, name, _canonical(given), context.scope)
+        key = (asked.text, asked.name, _canonical(asked.variables), context.scope)
         shared = self._shared.get(key) or _Shared(key, cast("OnePassExecutor", executor), own, self)
-        return Subscription(self, own, source=(shared, source))
+        return Subscription(self, own, source=(shared, source), report=report)
 
     def enter(self, shared: _Shared) -> _Shared:
         """One more client of what is shared under this key."""

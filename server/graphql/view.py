@@ -13,36 +13,35 @@ from typing import Any, Final, cast
 
 import orjson
 import strawberry
-from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from cross_web import AsyncHTTPRequestAdapter, StarletteRequestAdapter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
-from strawberry.exceptions import MissingQueryError
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData, process_result
-from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from domain.access import Scope
-from domain.errors import HTTP_STATUS, BadUserInput, DomainError, MethodNotAllowed, NotFound, UnsupportedMediaType
+from domain.errors import HTTP_STATUS, BadUserInput, DomainError, Forbidden, MethodNotAllowed, NotFound
 from server.edge.connections import LiveConnections
 from server.edge.identity import Authenticator, caller_of, request_id_of
 from server.edge.rates import Rates
 from server.figures import SubscriptionFigures
+from server.graphql.asking import ASKED, Asked, Asking
 from server.graphql.documents import Documents
-from server.graphql.errors import present_all
+from server.graphql.errors import is_request_error, refusal
+from server.graphql.persisted import KeptTexts, PersistedQueryNotFound, Texts
+from server.graphql.requests import GRAPHQL_RESPONSE, SSE, negotiated, posted, queried
 from server.graphql.socket import SocketAdapter, TransportHandler
-from server.graphql.subscriptions import Subscriptions
+from server.graphql.subscriptions import Subscriptions, presented
 from server.rest.errors import error_response, retry_after
 from server.settings import LimitsSettings
 
-GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
-JSON: Final = "application/json"
-SSE: Final = "text/event-stream"
-_ANY: Final = ("*/*", "application/*")
+_PAGE: Final = "text/html"
+_ALLOWED: Final = "GET, POST"
 # Refusals of a whole operation that a client, or a proxy, should see in the status line whatever it accepts.
 _ALWAYS_IN_STATUS: Final = frozenset(
     {"UNAUTHENTICATED", "RATE_LIMITED", "OVERLOADED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"}
@@ -58,37 +57,12 @@ class Negotiated(Response):
     graphql_json = False
 
 
-def negotiated(accept: str) -> str:
-    """The media type of the answer: the first one listed that is spoken here, application/json otherwise."""
-    for part in accept.split(","):
-        listed = part.partition(";")[0].strip().lower()
-        if listed in (GRAPHQL_RESPONSE, SSE):
-            return listed
-        if listed == JSON or listed in _ANY:
-            return JSON
-    return JSON
-
-
 def encode(data: object) -> str:
     """JSON text. Whole numbers beyond 64 bits and other values orjson refuses fall back to the standard library."""
     try:
         return orjson.dumps(data).decode()
     except TypeError:
         return json.dumps(data, separators=(",", ":"), allow_nan=False)
-
-
-def _text_or_none(data: Mapping[str, Any], name: str) -> str | None:
-    value = data.get(name)
-    if value is not None and not isinstance(value, str):
-        raise BadUserInput(f"{name} must be a string or null", field=name)
-    return value
-
-
-def _object_or_none(data: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    value = data.get(name)
-    if value is not None and not isinstance(value, dict):
-        raise BadUserInput(f"{name} must be an object or null", field=name)
-    return value
 
 
 def _retry_after(errors: Iterable[Mapping[str, Any]]) -> str | None:
@@ -98,13 +72,32 @@ def _retry_after(errors: Iterable[Mapping[str, Any]]) -> str | None:
     return max((wait for wait in waits if wait is not None), key=int, default=None)
 
 
+class Adapter(StarletteRequestAdapter):
+    """Strawberry's view of a request, with the query string as it came."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.query_string: bytes = request.scope["query_string"]
+
+
+def _check_get(request: Request) -> None:
+    """Raises Forbidden for a GET with credentials that a browser adds by itself, to whatever page asks for it."""
+    if caller_of(request.scope).via == "cookie":
+        raise Forbidden("a session cookie does not sign a GET in; send the operation by POST")
+    authorization = request.headers.get("authorization", "bearer")
+    if not authorization.lower().startswith("bearer"):
+        raise Forbidden("with GET only Authorization: Bearer is taken; send the operation by POST")
+
+
 class GraphQLView(GraphQL[Any, None]):
     """The GraphQL endpoint as an ASGI application for `http` and `websocket`.
 
-    `make_context` builds the context of a caller; `documents` is the store that the schema's extensions use; `page`
-    answers a browser's GET (None: 404).
+    `make_context` builds the context of a caller; `documents` is the store that the schema's extensions use; `texts`
+    knows which text a request stands for (None: any, and those that are kept); `page` answers a browser's GET (None:
+    404).
     """
 
+    request_adapter_class = Adapter
     graphql_transport_ws_handler_class = TransportHandler
     websocket_adapter_class = SocketAdapter
 
@@ -118,13 +111,14 @@ class GraphQLView(GraphQL[Any, None]):
         limits: LimitsSettings,
         rates: Rates,
         documents: Documents | None = None,
+        texts: Texts | None = None,
         page: Page | None = None,
         figures: SubscriptionFigures | None = None,
     ) -> None:
         super().__init__(
             schema,
             graphql_ide=None,
-            allow_queries_via_get=False,
+            allow_queries_via_get=True,
             subscription_protocols=("graphql-transport-ws", "graphql-sse"),
             connection_init_wait_timeout=timedelta(seconds=limits.socket_init_seconds),
             max_subscriptions_per_connection=limits.socket_operations,
@@ -135,9 +129,9 @@ class GraphQLView(GraphQL[Any, None]):
         self.connections = connections
         self.limits = limits
         self.rates = rates
-        self.subscriptions = Subscriptions(
-            schema, documents or Documents(limits), limits, rates, encode=encode, figures=figures
-        )
+        core = schema._schema  # noqa: SLF001 - Strawberry has no public name for it
+        self.asking = Asking(core, documents or Documents(limits), texts or KeptTexts(), limits, rates)
+        self.subscriptions = Subscriptions(self.asking, encode=encode, figures=figures)
         self._page = page
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -150,24 +144,24 @@ class GraphQLView(GraphQL[Any, None]):
 
     async def _answer(self, request: Request) -> Response:
         request_id = request_id_of(request.scope)
+        allowed = _ALLOWED
         try:
-            if request.method in ("GET", "HEAD"):
+            if request.method in ("GET", "HEAD") and _PAGE in request.headers.get("accept", ""):
                 return await self._browser(request)
-            if request.method != "POST":
+            if request.method == "GET":
+                allowed = "POST"  # if this operation is not for GET
+                _check_get(request)
+            elif request.method != "POST":
                 raise MethodNotAllowed(f"{request.method} is not supported here; send operations by POST")
             return await self.run(request)
         except MethodNotAllowed as problem:
-            return error_response(problem, request_id, graphql=True, headers={"Allow": "GET, POST"})
+            return error_response(problem, request_id, graphql=True, headers={"Allow": allowed})
         except DomainError as problem:
             return error_response(problem, request_id, graphql=True)
-        except HTTPException as problem:
-            return error_response(BadUserInput(problem.reason), request_id, graphql=True, status=problem.status_code)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it; the access log shows it
 
     async def _browser(self, request: Request) -> Response:
-        if "text/html" not in request.headers.get("accept", ""):
-            raise MethodNotAllowed("operations are sent by POST; GET serves the page for browsers only")
         if self._page is None:
             raise NotFound("there is no page here")
         page = self._page(request)
@@ -193,93 +187,85 @@ class GraphQLView(GraphQL[Any, None]):
         scratch.graphql_json = negotiated(request.headers.get("accept", "*/*")) == GRAPHQL_RESPONSE
         return scratch
 
+    def should_render_graphql_ide(self, request: Any) -> bool:  # noqa: ARG002
+        return False  # a browser was given its page before
+
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
-            raise UnsupportedMediaType("the body must not be compressed", field="Content-Encoding")
-        kind, _, parameters = headers.get("content-type", "").partition(";")
-        if kind.strip().lower() != JSON:
-            raise UnsupportedMediaType(f"expected Content-Type: {JSON}", field="Content-Type")
-        charset = parameters.lower().partition("charset=")[2].strip(' "')
-        if charset not in ("", "utf-8", "utf8"):
-            raise UnsupportedMediaType("JSON must be encoded as UTF-8", field="Content-Type")
-        try:
-            data = orjson.loads(await request.get_body())
-        except orjson.JSONDecodeError as problem:
-            raise BadUserInput(f"the body is not valid JSON: {problem}") from None
-        if isinstance(data, list):
-            raise BadUserInput("batches are not supported; send one operation per request")
-        if not isinstance(data, dict):
-            raise BadUserInput("the body must be a JSON object with the key query")
-        text = _text_or_none(data, "query")
-        if not text:
-            raise BadUserInput("the operation's text is missing", field="query")
-        return GraphQLRequestData(
-            query=text,
-            variables=_object_or_none(data, "variables"),
-            operation_name=_text_or_none(data, "operationName"),
-            extensions=_object_or_none(data, "extensions"),
-            protocol="sse" if negotiated(headers.get("accept", "")) == SSE else "http",
-        )
+        if request.method == "GET":
+            return queried(headers, cast("Adapter", request).query_string)
+        return posted(headers, await request.get_body())
 
     async def execute_operation(  # noqa: PLR0917 - Strawberry's signature
         self,
         request: Request,
-        request_adapter: AsyncHTTPRequestAdapter,
+        request_adapter: AsyncHTTPRequestAdapter,  # noqa: ARG002
         request_data: GraphQLRequestData | list[GraphQLRequestData],
         context: Any,
-        root_value: None,
-        sub_response: Response,
-    ) -> Any:
-        if isinstance(request_data, GraphQLRequestData) and request_data.protocol == "sse":
-            asked = request_data.query, request_data.variables, request_data.operation_name
-            subscription = await self.subscriptions.open(*asked, context)
-            if subscription is not None:
-                return subscription.payloads()
-        return await super().execute_operation(
-            request, request_adapter, request_data, context, root_value, sub_response
-        )
-
-    async def _process_stream_result(self, request: Request, value: Any, all_pending: list[Any]) -> tuple[Any, Any]:
-        if isinstance(value, str):
-            return value, all_pending  # of a subscription, encoded once for all its clients
-        return await super()._process_stream_result(request, value, all_pending)
-
-    async def execute_single(  # noqa: PLR0917 - Strawberry's signature
-        self,
-        request: Request,  # noqa: ARG002
-        request_adapter: AsyncHTTPRequestAdapter,  # noqa: ARG002
+        root_value: None,  # noqa: ARG002
         sub_response: Response,  # noqa: ARG002
-        context: Any,
-        root_value: None,
-        request_data: GraphQLRequestData,
-    ) -> ExecutionResult:
+    ) -> Any:
+        data = cast("GraphQLRequestData", request_data)
         try:
-            return await self.schema.execute(
-                request_data.query,
-                root_value=root_value,
-                variable_values=request_data.variables,
-                context_value=context,
-                operation_name=request_data.operation_name,
-                allowed_operation_types={OperationType.QUERY, OperationType.MUTATION},
-                operation_extensions=request_data.extensions,
-            )
-        except CannotGetOperationTypeError as problem:
-            raise BadUserInput(problem.as_http_error_reason(), field="operationName") from None
-        except InvalidOperationTypeError:
-            raise BadUserInput(
-                f"subscriptions need a WebSocket (graphql-transport-ws) or Accept: {SSE}", field="query"
-            ) from None
-        except MissingQueryError:
-            raise BadUserInput("the operation's text is missing", field="query") from None
+            asked = self.asking.ask(data.query, data.variables, data.operation_name, data.extensions, context)
+        except PersistedQueryNotFound as problem:
+            # An answer like those of other documents that cannot run; clients look for it there.
+            return ExecutionResult(None, [refusal(problem, request_id_of(request.scope))])
+        kind = asked.operation.kind if asked.operation is not None else None
+        if request.method == "GET" and kind not in (None, "query"):
+            raise MethodNotAllowed(f"a {kind} is sent by POST; GET runs queries only")
+        if data.protocol == "sse":
+            subscription = await self.subscriptions.open(asked, context)
+            return subscription.payloads() if subscription is not None else self._once(asked, context)
+        if kind == "subscription":
+            raise BadUserInput(f"subscriptions need a WebSocket (graphql-transport-ws) or Accept: {SSE}", field="query")
+        return await self.execute(asked, context)
 
-    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
+    async def execute(self, asked: Asked, context: Any) -> ExecutionResult:
+        """The result of a query or a mutation, or why it may not run, with errors that may leave the server.
+
+        Raises BadUserInput when the request does not tell which operation of its document to run.
+        """
+        known = asked.known
+        if asked.operation is None and known.refusal is None and not known.broken:
+            raise BadUserInput(
+                "name the one operation to run; the document has none of that name, or several", field="operationName"
+            )
+        found = self.asking.refusals(asked, context)
+        if found:
+            result = ExecutionResult(None, found, asked.report(self.limits))
+        else:
+            result = await self.schema.execute(
+                asked.text,
+                variable_values=asked.variables,
+                context_value=context,
+                operation_name=asked.name,
+                allowed_operation_types={OperationType.QUERY, OperationType.MUTATION},
+                operation_extensions={ASKED: asked},
+            )
         if result.errors:
-            anonymous = caller_of(request.scope).scope is None
-            result.errors = present_all(result.errors, request_id_of(request.scope), hide_suggestions=anonymous)
+            result.errors = presented(result.errors, context)
+        return result
+
+    async def _once(self, asked: Asked, context: Any) -> AsyncGenerator[str, None]:
+        """A query or a mutation over SSE: a stream of one payload."""
+        try:
+            result = await self.execute(asked, context)
+        except DomainError as problem:
+            result = ExecutionResult(None, [refusal(problem, context.request_id)])
+        yield self.encode_json(self._body(result))
+
+    async def _process_stream_result(self, request: Request, value: Any, all_pending: list[Any]) -> tuple[Any, Any]:  # noqa: ARG002
+        return value, all_pending  # encoded already, for a subscription once for all its clients
+
+    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:  # noqa: ARG002
+        return self._body(result)
+
+    @staticmethod
+    def _body(result: ExecutionResult) -> GraphQLHTTPResponse:
         data = process_result(result)
-        if result.errors and result.data is None and not any(error.path for error in result.errors):
-            data.pop("data")  # the request failed as a whole: the draft wants no `data` entry at all
+        if is_request_error(result):
+            data.pop("data")  # the draft wants no `data` entry at all
         return data
 
     def create_response(self, response_data: Any, sub_response: Response) -> Response:
@@ -292,7 +278,7 @@ class GraphQLView(GraphQL[Any, None]):
         if "data" not in response_data:
             code = response_data["errors"][0].get("extensions", {}).get("code", "BAD_USER_INPUT")
             if accepted or code in _ALWAYS_IN_STATUS:
-                response.status_code = HTTP_STATUS[code]
+                response.status_code = HTTP_STATUS.get(code, 400)
             if code == "UNAUTHENTICATED":
                 response.headers["www-authenticate"] = 'Bearer realm="axonml"'
         return response

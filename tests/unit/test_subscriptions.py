@@ -15,8 +15,10 @@ from domain.access import Principal, Scope, UserRole
 from domain.errors import Conflict
 from domain.identity import ClientInfo
 from server.edge.rates import Rates
+from server.graphql.asking import Asking
 from server.graphql.documents import Documents
 from server.graphql.extensions import OnePassExecutor, extensions
+from server.graphql.persisted import KeptTexts
 from server.graphql.subscriptions import Subscription, Subscriptions
 from server.graphql.view import encode
 from server.settings import LimitsSettings, RatesSettings
@@ -87,9 +89,12 @@ SCHEMA = strawberry.Schema(
 )
 
 
+ASKING = Asking(SCHEMA._schema, Documents(LIMITS), KeptTexts(), LIMITS, RATES)
+
+
 @pytest.fixture
 def subscriptions() -> Subscriptions:
-    return Subscriptions(SCHEMA, Documents(LIMITS), LIMITS, RATES, encode=encode)
+    return Subscriptions(ASKING, encode=encode)
 
 
 @pytest.fixture
@@ -98,7 +103,7 @@ def ann() -> Context:
 
 
 async def opened(subscriptions: Subscriptions, context: Context, text: str = TICKS, **variables: Any) -> Subscription:
-    subscription = await subscriptions.open(text, variables, None, context)
+    subscription = await subscriptions.open(ASKING.ask(text, variables, None, None, context), context)
     assert subscription is not None
     return subscription
 
@@ -243,6 +248,6 @@ async def test_anonymous_callers_are_refused_before_anything_is_opened(
     assert ann.opened == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "{ nothing }", "query A { nothing } subscription B { ticks { number } }"])
+@pytest.mark.parametrize("text", ["{", "{ nothing }", "query A { nothing } subscription B { ticks { number } }"])
 async def test_everything_else_is_somebody_elses(subscriptions: Subscriptions, ann: Context, text: str) -> None:
-    assert await subscriptions.open(text, None, None, ann) is None
+    assert await subscriptions.open(ASKING.ask(text, None, None, None, ann), ann) is None

@@ -125,17 +125,6 @@ def test_other_content_types_are_415(http: httpx.Client, kind: str) -> None:
     assert code_of(response) == "UNSUPPORTED_MEDIA_TYPE"
 
 
-def test_get_serves_the_page_and_never_runs_anything(http: httpx.Client) -> None:
-    page = http.get("/graphql", headers={"Accept": "text/html,*/*"})
-    assert (page.status_code, page.text) == (200, "the page")
-    for query in ("{ hello }", "mutation { bump }"):
-        response = http.get("/graphql", params={"query": query}, headers={"Accept": "application/json"})
-        assert response.status_code == 405
-        assert response.headers["allow"] == "GET, POST"
-        assert code_of(response) == "METHOD_NOT_ALLOWED"
-    assert http.put("/graphql", json={"query": "{ hello }"}).status_code == 405
-
-
 def test_a_subscription_by_plain_post_is_refused(http: httpx.Client) -> None:
     response = run(http, "subscription { count(to: 2) }")
     assert response.status_code == 400
