@@ -9,6 +9,7 @@ from domain import ids
 from domain.errors import Conflict
 from domain.identity.factors import CredentialChange, RecoveryCode, TotpFactor, TotpUse
 from domain.identity.totp import ALREADY_ON, METHOD
+from persistence.audit import change as changing
 from persistence.credentials import begin_change, end_change, raise_session
 from persistence.database import Database
 from persistence.pending import use_factor
@@ -30,7 +31,7 @@ class PostgresTotp:
         return TotpFactor(user_id, bytes(row["secret_sealed"]), row["enabled_at"] is not None, row["verified_at"])
 
     async def begin(self, change: CredentialChange, secret_sealed: bytes) -> None:
-        async with self._database.transaction() as tx:
+        async with changing(self._database) as tx:
             await begin_change(tx, change)
             begun = await tx.execute(
                 "INSERT INTO totp_factors AS t (user_id, secret_sealed, last_step, created_at) VALUES ($1, $2, 0, $3)"
@@ -42,24 +43,31 @@ class PostgresTotp:
             )
             if begun != 1:
                 raise Conflict(ALREADY_ON)
+            tx.made(change.user_id)
 
     async def verified(self, factor: TotpFactor, step: int, now: datetime) -> bool:
         # Not enabled it opens nothing, so the same code may be shown again, to enable it for example.
-        noted = await self._database.execute(
-            "UPDATE totp_factors SET verified_at = $3, last_step = greatest(last_step, $4)"
-            " WHERE user_id = $1 AND secret_sealed = $2 AND enabled_at IS NULL",
-            ids.to_uuid(factor.user_id),
-            factor.secret_sealed,
-            now,
-            step,
-        )
+        async with changing(self._database) as tx:
+            noted = await tx.execute(
+                "UPDATE totp_factors SET verified_at = $3, last_step = greatest(last_step, $4)"
+                " WHERE user_id = $1 AND secret_sealed = $2 AND enabled_at IS NULL",
+                ids.to_uuid(factor.user_id),
+                factor.secret_sealed,
+                now,
+                step,
+            )
+            if noted:
+                tx.made(factor.user_id)
         return noted == 1
 
     async def prove(self, change: CredentialChange, use: TotpUse) -> bool:
-        async with self._database.transaction() as tx:
+        async with changing(self._database) as tx:
             if not await use_factor(tx, change.user_id, use, change.at):
                 return False
-            return await raise_session(tx, change, use.method)
+            raised = await raise_session(tx, change, use.method)
+            if raised:
+                tx.made(change.user_id)
+            return raised
 
     async def enable(
         self,
@@ -69,7 +77,7 @@ class PostgresTotp:
         codes: Sequence[RecoveryCode],
     ) -> list[str]:
         user = ids.to_uuid(change.user_id)
-        async with self._database.transaction() as tx:
+        async with changing(self._database) as tx:
             await begin_change(tx, change)
             enabled = await tx.execute(
                 "UPDATE totp_factors SET enabled_at = $3, last_step = greatest(last_step, $4)"
@@ -82,15 +90,18 @@ class PostgresTotp:
             if enabled != 1:
                 raise Conflict("codes were turned on, or another app was set up, at the same time")
             await replace_codes(tx, user, codes, change.at)
+            tx.made(change.user_id)
             return await end_change(tx, change, "mfa_change", METHOD)
 
     async def disable(self, change: CredentialChange) -> list[str]:
         user = ids.to_uuid(change.user_id)
-        async with self._database.transaction() as tx:
+        async with changing(self._database) as tx:
             await begin_change(tx, change)
             was_on = await tx.fetchval(
                 "DELETE FROM totp_factors WHERE user_id = $1 RETURNING enabled_at IS NOT NULL", user
             )
+            if was_on is not None:
+                tx.made(change.user_id)
             if not was_on:
                 return []
             await tx.execute(

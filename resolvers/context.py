@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Protocol
 
 from domain.access import Scope
+from domain.audit import AuditLog
 from domain.endpoints import Endpoints
 from domain.errors import Unauthenticated
 from domain.experiments import Experiments
@@ -39,6 +40,7 @@ class Services:
     endpoints: Endpoints
     system: System
     stats: Stats
+    audit: AuditLog
     version: str
     features: tuple[str, ...] = ()
 

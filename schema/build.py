@@ -30,6 +30,8 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.tools import merge_types
 
+from resolvers.audit import audited
+from schema.audit import AuditQuery
 from schema.endpoints import EndpointMutation, EndpointQuery
 from schema.experiments import ExperimentMutation, ExperimentQuery
 from schema.identity import IdentityMutation, IdentityQuery
@@ -59,6 +61,7 @@ QUERIES = (
     EndpointQuery,
     SystemQuery,
     StatsQuery,
+    AuditQuery,
 )
 MUTATIONS = (
     IdentityMutation,
@@ -88,6 +91,7 @@ def build(
         execution_context_class=execution_context_class,
     )
     omit_null_defaults(schema._schema)
+    tell_of_mutations(schema._schema)
     describe(schema._schema, _written())
     return schema
 
@@ -96,6 +100,13 @@ def build(
 def _written() -> GraphQLSchema:
     """The contract, read once per process. That it is valid is for the tests to check, not for every start."""
     return build_schema(CONTRACT.read_text(), assume_valid_sdl=True)
+
+
+def tell_of_mutations(schema: GraphQLSchema) -> None:
+    """Lets every mutation run as an event of the audit log."""
+    root = schema.mutation_type
+    for name, field in ({} if root is None else root.fields).items():
+        field.resolve = audited(name, field.resolve)
 
 
 def omit_null_defaults(schema: GraphQLSchema) -> None:

@@ -14,9 +14,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route as StarletteRoute
 
+from domain import audit
 from domain.errors import BadUserInput, DomainError, UnsupportedMediaType
 from domain.idempotency import checked_token
-from server.edge.identity import request_id_of
+from server.edge.identity import caller_of, client_of, request_id_of
 from server.edge.streams import interruptible
 from server.rest.errors import error_response, report
 from server.rest.route import JSON, Handler, Operation, Route
@@ -230,10 +231,18 @@ def _in_url(field: str | None, operation: Operation) -> bool:
 
 def guarded(handler: Handler, operation: Operation) -> Endpoint:
     """`handler`, answering every error in REST's shape; what it streams ends with the server."""
+    audited = operation.method != "get" and operation.operation_id not in audit.DATA_PLANE
+
+    async def told(request: Request) -> Response:
+        """As an event of the audit log, named as in the graph."""
+        caller, client = caller_of(request.scope).scope, client_of(request)
+        event = audit.Event.of(operation.operation_id, request_id_of(request.scope), client.address, caller)
+        async with audit.during(services_of(request).audit, event):
+            return await handler(request)
 
     async def run(request: Request) -> Response:
         try:
-            response = await handler(request)
+            response = await (told if audited else handler)(request)
             if isinstance(response, StreamingResponse | FileResponse):
                 return interruptible(response, request.app.state.connections)
             return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from domain.audit import AuditLog
 from domain.endpoints import EndpointOperator, Endpoints, Predictor
 from domain.experiments import Experiments
 from domain.figures import ProcessFigures
@@ -14,6 +15,7 @@ from domain.models import Models
 from domain.runs import Runs
 from domain.stats import Stats
 from domain.system import System
+from persistence.audit import PostgresAudit
 from persistence.blobs import LocalBlobs
 from persistence.endpoints import PostgresEndpoints
 from persistence.experiments import PostgresExperiments
@@ -71,5 +73,6 @@ def services(of: Instance) -> Services:
         ),
         system=System(host=LocalHost({"data": of.data_dir}, cores=1), clock=of.clock),
         stats=Stats(store=PostgresStats(of.database, SealRules()), processes=_none, clock=of.clock, version="test"),
+        audit=AuditLog(PostgresAudit(of.database)),
         version="test",
     )
