@@ -55,6 +55,16 @@ async def test_a_value_that_is_not_on_the_list_is_answered_with_the_list(
     assert await refused(answer, status, "BAD_USER_INPUT", field) == message
 
 
+@pytest.mark.parametrize("call", ["POST finish?status=failed", "POST stop?force=true", "POST metrics?stream=system"])
+async def test_what_belongs_into_the_body_is_not_passed_over_in_the_url(product: Product, call: str) -> None:
+    run = await ok(await product.rest("POST", RUNS, json={"name": "r"}), 201)
+    method, _, path = call.partition(" ")
+    name = path.partition("?")[2].partition("=")[0]
+    answer = await product.rest(method, f"{RUNS}/{run['id']}/{path}", json={"cpu": 1} if "metrics" in path else None)
+    assert await refused(answer, 400, "BAD_USER_INPUT", name) == "unknown query parameter; known are none"
+    assert await ok(await product.rest("GET", f"{RUNS}/{run['id']}")) == run
+
+
 async def test_a_run_takes_the_configuration_of_another(product: Product) -> None:
     given = {"model_type": "cnn", "config": {"z": 1.5, "a": [None]}, "params": {"lr": 0.1}, "tags": {"stage": "dev"}}
     first = await ok(await product.rest("POST", RUNS, json=given), 201)
