@@ -20,7 +20,8 @@ from graphql.execution import create_source_event_stream, execute_subscription_e
 
 from server.figures import SubscriptionFigures
 from server.graphql.errors import present_all
-from server.graphql.extensions import OnePassExecutor, OperationContext, read, refusals
+from server.graphql.executor import OnePassExecutor
+from server.graphql.extensions import OperationContext, read, refusals
 
 if TYPE_CHECKING:
     import strawberry
