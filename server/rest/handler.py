@@ -28,6 +28,7 @@ T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 WHOLE: Final = "the body as a whole"
+_KEY: Final = "Idempotency-Key"
 _PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at (?:`key` in )?`(?P<place>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]*)`")
@@ -187,8 +188,8 @@ def idempotency_key(request: Request) -> str | None:
     if not values:
         return None
     if len(values) > 1:
-        raise BadUserInput("this header may be given only once", field="Idempotency-Key")
-    return checked_token(values[0].strip(), field="Idempotency-Key")
+        raise BadUserInput("this header may be given only once", field=_KEY)
+    return checked_token(values[0].strip(), field=_KEY)
 
 
 def query(request: Request, form: type[T]) -> T:
@@ -231,11 +232,21 @@ def _status(problem: DomainError, operation: Operation) -> int | None:
     return None if named_elsewhere else 422
 
 
-_OUTSIDE_THE_BODY: Final = frozenset({"Idempotency-Key", "Content-Type", "Content-Encoding", "Content-Length", "Host"})
+_OUTSIDE_THE_BODY: Final = frozenset({_KEY, "Content-Type", "Content-Encoding", "Content-Length", "Host"})
 
 
 def _in_url(field: str | None, operation: Operation) -> bool:
     return any(parameter.name == field for parameter in operation.params)
+
+
+_IN_REST: Final = {"after": "cursor", "batch_id": _KEY, "client_token": _KEY, "run_id": "id"}
+
+
+def _called_here(field: str | None, operation: Operation) -> str | None:
+    """What the caller gave instead of a field of the domain: a parameter or header of the operation, if it has that."""
+    name = _IN_REST.get(field or "")
+    given = name is not None and (operation.idempotent if name == _KEY else _in_url(name, operation))
+    return name if given and not _in_url(field, operation) else field
 
 
 def guarded(handler: Handler, operation: Operation) -> Endpoint:
@@ -252,8 +263,7 @@ def guarded(handler: Handler, operation: Operation) -> Endpoint:
                 return interruptible(response, request.app.state.connections)
             return response
         except DomainError as problem:
-            if problem.field == "after" and _in_url("cursor", operation):
-                problem.field = "cursor"  # what REST calls it
+            problem.field = _called_here(problem.field, operation)
             return error_response(problem, request_id_of(request.scope), status=_status(problem, operation))
         except ClientDisconnect:
             return Response(status_code=499)  # nobody is there to read it; the access log shows it
