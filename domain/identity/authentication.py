@@ -48,7 +48,7 @@ class Authentication:
         self._policy = policy
         self._now = now
         self._sessions = LiveCache(self._load_session, seconds=cache_seconds)
-        self._keys = LiveCache(keys.key_by_lookup, seconds=cache_seconds)
+        self._keys = LiveCache(self._load_key, seconds=cache_seconds)
 
     async def authenticate(self, authorization: str | None, session: str | None, workspace: str | None) -> Scope:
         """The scope of whoever presents these credentials.
@@ -111,8 +111,8 @@ class Authentication:
         presented = self._codec.parse(text)
         if presented is None:
             raise Unauthenticated("this is not an API key: its form or checksum is wrong")
-        record = await self._keys.get(presented.lookup)
-        if record is None or not hmac.compare_digest(record.secret_hash, presented.secret_hash):
+        record, scope = await self._keys.get(presented.lookup) or (None, None)
+        if record is None or scope is None or not hmac.compare_digest(record.secret_hash, presented.secret_hash):
             raise Unauthenticated(_WRONG_KEY)
         key, account = record.key, record.account
         now = self._now()
@@ -122,11 +122,17 @@ class Authentication:
             raise Unauthenticated("the owner of this API key is no longer a member of its workspace")
         if workspace is not None and workspace != key.workspace:
             raise NotFound("there is no such workspace for this API key", field="workspace")
-        await self._touch_key(record, now)
-        principal = Principal(
-            account.user.id, account.user.email, account.user.role, api_key_id=key.id, scopes=key.key_scopes
-        )
-        return Scope(key.workspace_id, principal)
+        await self._touch_key(record, scope, now)
+        return scope
+
+    async def _load_key(self, lookup: str) -> tuple[KeyRecord, Scope] | None:
+        """A key and the scope of whoever has its secret; every use of it is checked all the same."""
+        record = await self._key_repository.key_by_lookup(lookup)
+        if record is None:
+            return None
+        user, key = record.account.user, record.key
+        principal = Principal(user.id, user.email, user.role, api_key_id=key.id, scopes=key.key_scopes)
+        return record, Scope(key.workspace_id, principal)
 
     async def _load_session(self, session_id: str) -> SessionRecord | None:
         record = await self._repository.session(session_id)
@@ -138,12 +144,12 @@ class Authentication:
         await self._repository.touch_session(session_id, now)
         return replace(record, last_seen_at=now)
 
-    async def _touch_key(self, record: KeyRecord, now: datetime) -> None:
+    async def _touch_key(self, record: KeyRecord, scope: Scope, now: datetime) -> None:
         """Notes the use of a key whose secret was right, to the minute."""
         key = record.key
         if key.last_used_at is not None and now - key.last_used_at < _KEY_TOUCH:
             return
-        self._keys.amend(key.lookup, replace(record, key=replace(key, last_used_at=now)))
+        self._keys.amend(key.lookup, (replace(record, key=replace(key, last_used_at=now)), scope))
         await self._key_repository.touch_key(key.id, now)
 
 
