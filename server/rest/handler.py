@@ -17,6 +17,7 @@ from starlette.routing import Route as StarletteRoute
 from domain.errors import BadUserInput, DomainError, UnsupportedMediaType
 from domain.idempotency import checked_token
 from server.edge.identity import request_id_of
+from server.edge.replies import header
 from server.edge.streams import interruptible
 from server.rest.errors import error_response, report
 from server.rest.route import JSON, Handler, Operation, Route
@@ -34,6 +35,7 @@ _UNKNOWN: Final = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]*)`")
 _UNLISTED: Final = re.compile(r"invalid enum value (?P<value>.*)", re.DOTALL | re.IGNORECASE)
 _STEP: Final = re.compile(r"\[[^\]]*\]|[^.\[]+")
+_STREAMED: Final = (StreamingResponse, FileResponse)
 _MOST_LISTED: Final = 20
 _LONGEST_SHOWN: Final = 100
 _encoder: Final = msgspec.json.Encoder()
@@ -58,10 +60,10 @@ class NoParameters(msgspec.Struct):
 
 def media_type(request: Request) -> str:
     """The type of the body, lower-case and without parameters; raises UnsupportedMediaType for a compressed one."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    encoding = (header(request.scope, b"content-encoding") or "").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaType(f"the body is encoded as {encoding!r}; send it unencoded", field="Content-Encoding")
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return (header(request.scope, b"content-type") or "").partition(";")[0].strip().lower()
 
 
 def _check_json(request: Request) -> None:
@@ -184,9 +186,9 @@ def no_content() -> Response:
 
 def idempotency_key(request: Request) -> str | None:
     """The Idempotency-Key header. Raises BadUserInput when it comes twice or is no token (`checked_token`)."""
-    values = request.headers.getlist("idempotency-key")
-    if not values:
+    if header(request.scope, b"idempotency-key") is None:
         return None
+    values = request.headers.getlist("idempotency-key")
     if len(values) > 1:
         raise BadUserInput("this header may be given only once", field=_KEY)
     return checked_token(values[0].strip(), field=_KEY)
@@ -259,7 +261,7 @@ def guarded(handler: Handler, operation: Operation) -> Endpoint:
             if closed and request.scope["query_string"]:
                 query(request, NoParameters)
             response = await handler(request)
-            if isinstance(response, StreamingResponse | FileResponse):
+            if isinstance(response, _STREAMED):
                 return interruptible(response, request.app.state.connections)
             return response
         except DomainError as problem:
