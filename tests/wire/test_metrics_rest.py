@@ -127,6 +127,7 @@ async def test_refusals_name_status_code_and_field(product: Product) -> None:
     for params, field in (
         ({"points": 0}, "points"),
         ({"from": "x"}, "from"),
+        ({"from": 10, "to": 5}, "from"),
         ({"to": "nan"}, "to"),
         ({"axis": "epoch"}, "axis"),
         ({"format": "xml"}, "format"),
@@ -265,6 +266,7 @@ async def test_the_end_of_a_log_is_answered_as_a_page_and_as_text(product: Produ
         ({"before": place, "cursor": place}, "before"),
         ({"before": "forged"}, "before"),
         ({"before": place, "format": "text"}, "format"),
+        ({"limit": 3, "format": "text"}, "format"),
     ):
         assert _error(await product.rest("GET", path, params=params))[1:] == ("BAD_USER_INPUT", field)
 
