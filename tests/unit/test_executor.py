@@ -294,7 +294,7 @@ def test_both_executors_answer_the_same(operation: str, found: Any, below: Any, 
 
 @pytest.mark.parametrize("wrong", WRONGS, ids=repr)
 async def test_a_single_wrong_value_is_answered_the_same_wherever_it_is(wrong: object) -> None:
-    leaves = "{ __typename " + " ".join(LEAVES) + " }"
+    leaves = "{ __typename " + " ".join(name for name in LEAVES if name != "labels") + " }"  # which is a list
     wrongs = [good(**{name: wrong}) for name in LEAVES] + [good(mark=mark) for mark in ("other", "broken")] + [wrong]
     page = [
         vars(good(id="a", one=good(), strict=good(), leaves=[good()], marked=[good()])) | others
@@ -319,6 +319,10 @@ async def test_a_single_wrong_value_is_answered_the_same_wherever_it_is(wrong: o
     for below in ([good()], wrong):
         root = SimpleNamespace(lenient=[good(id="a"), wrong, good(id="b")])
         assert await answer(ONE_PASS, text, root, below, {}) == await answer(STOCK, text, root, below, {})
+        bare = "{ lenient { __typename edge { __typename } } }"
+        assert await answer(ONE_PASS, bare, root, [wrong], {}) == await answer(STOCK, bare, root, [wrong], {})
+        alone = "{ lenient { __typename } }"
+        assert await answer(ONE_PASS, alone, root, [], {}) == await answer(STOCK, alone, root, [], {})
 
 
 @pytest.fixture
