@@ -292,7 +292,7 @@ def test_both_executors_answer_the_same(operation: str, found: Any, below: Any, 
     assert ours == theirs
 
 
-@pytest.mark.parametrize("wrong", WRONGS, ids=repr)
+@pytest.mark.parametrize("wrong", WRONGS, ids=lambda wrong: type(wrong).__name__)
 async def test_a_single_wrong_value_is_answered_the_same_wherever_it_is(wrong: object) -> None:
     leaves = "{ __typename " + " ".join(name for name in LEAVES if name != "labels") + " }"  # which is a list
     wrongs = [good(**{name: wrong}) for name in LEAVES] + [good(mark=mark) for mark in ("other", "broken")] + [wrong]
