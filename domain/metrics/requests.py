@@ -134,8 +134,6 @@ class SeriesRequest:
         for name, bound in (("from", start), ("to", end)):
             if bound is not None and math.isnan(bound):
                 raise BadUserInput("a bound of the axis may not be NaN", field=name)
-        if start is not None and end is not None and start > end:
-            raise BadUserInput("from must not lie behind to", field="from")
         return cls(asked_keys(keys), wanted, axis, start, end, stream=stream)
 
 

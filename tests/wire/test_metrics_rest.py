@@ -127,7 +127,6 @@ async def test_refusals_name_status_code_and_field(product: Product) -> None:
     for params, field in (
         ({"points": 0}, "points"),
         ({"from": "x"}, "from"),
-        ({"from": 10, "to": 5}, "from"),
         ({"to": "nan"}, "to"),
         ({"axis": "epoch"}, "axis"),
         ({"format": "xml"}, "format"),
