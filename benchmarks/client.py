@@ -114,6 +114,14 @@ class Connection(asyncio.Protocol):
         async with asyncio.timeout(REPLY_LIMIT):
             return await self._answer
 
+    async def accepted(self, request: bytes) -> bytes:
+        """The body of the answer. Raises RequestFailed for one that is refused, ConnectionError, TimeoutError."""
+        status, body = await self.send(request)
+        if not 200 <= status < 300:
+            head = request.partition(b"\r\n")[0].decode()
+            raise RequestFailed(f"{head}: {status} {body[:500].decode(errors='replace')}")
+        return body
+
     def close(self) -> None:
         """Closes it."""
         if self._transport is not None:
@@ -277,10 +285,7 @@ async def send_all(port: int, requests: Sequence[bytes], *, connections: int = 4
         connection = await Connection.open(port)
         try:
             for place, one in waiting:
-                status, bodies[place] = await connection.send(one)
-                if not 200 <= status < 300:
-                    head = one.partition(b"\r\n")[0].decode()
-                    raise RequestFailed(f"{head}: {status} {bodies[place][:500].decode(errors='replace')}")
+                bodies[place] = await connection.accepted(one)
         finally:
             connection.close()
 

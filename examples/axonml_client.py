@@ -50,6 +50,7 @@ BATCH_VALUES, BATCH_CHARACTERS, MEMORY_BATCHES = 2_000, 250_000, 250  # small: e
 FILE_BYTES, MEMORY_BYTES = 2 << 30, 64 << 20  # of a run's file, and without a disk; what is beyond is lost, and told
 FLUSH_SECONDS, BEAT_SECONDS, REQUEST_SECONDS = 1.0, 30.0, 20.0
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_HINT, MOST_DEFECTS = 0.25, 30.0, 300.0, 10
+TELL_SECONDS = 60.0  # between two warnings about a server that takes one batch and refuses the next
 _PLACES = ("step", "timestamp")
 _log, _live, _warned = logging.getLogger("axonml"), {}, set()
 
@@ -365,7 +366,7 @@ class _Sender:
     def __init__(self, server, spool, run, stop=None):
         self.run, self.due, self.tried = run, 0.0, threading.Event()
         self._server, self._spool, self._stop = server, spool, stop
-        self._failures, self._defects, self._beaten = 0, 0, time.monotonic()
+        self._failures, self._defects, self._beaten, self._told = 0, 0, time.monotonic(), -math.inf
 
     def step(self) -> bool:
         """Delivers the oldest batch. False when the server is away: `due` says when to try again."""
@@ -378,8 +379,9 @@ class _Sender:
                 self._deliver(None, "metrics", {"heartbeat": None})  # no point: it tells that the script lives
         except _Failure as failure:
             self._failures += 1
-            if self._failures == 1:
-                _log.warning("%s is away (%s); what is logged waits", self._server.url, failure)
+            if self._failures == 1 and time.monotonic() - self._told >= TELL_SECONDS:
+                self._told = time.monotonic()
+                _log.warning("%s takes nothing now (%s); what is logged waits", self._server.url, failure)
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1)  # noqa: S311
             self.due = time.monotonic() + max(pause, failure.hint)
             return False

@@ -18,7 +18,7 @@ from domain.logs import LogLevel, LogsRequest
 from domain.metrics import KeysRequest, MetricStream, SeriesAxis, SeriesRequest, SummariesRequest
 from domain.paging import Page, PageRequest
 from domain.runs import Run, RunChange, RunOrder, RunsRequest
-from resolvers.batching import by_key, by_parent
+from resolvers.batching import by_key, by_parent, for_several, under
 from resolvers.selection import page_of, wants_total
 
 if TYPE_CHECKING:
@@ -174,6 +174,7 @@ def of_experiment(
     return info.context.loaders.runs.of_experiment.load((parent.id, wanted))
 
 
+@for_several
 def metrics(
     parent: strawberry.Parent[Run],
     info: strawberry.Info[Context, None],
@@ -182,7 +183,7 @@ def metrics(
     stream: MetricStream = MetricStream.METRICS,
 ) -> Awaitable[Any]:
     """Summaries of its metrics."""
-    return info.context.loaders.metrics.summaries.load((parent.id, SummariesRequest.of(keys, first, stream)))
+    return under(info.context.loaders.metrics.summaries, parent, SummariesRequest.of(keys, first, stream))
 
 
 def metric_keys(

@@ -27,7 +27,8 @@ from server.edge.rates import Rates
 from server.edge.stack import Dispatcher, edge
 from server.figures import RequestFigures, SubscriptionFigures
 from server.graphql.documents import Documents
-from server.graphql.extensions import OnePassExecutor, extensions
+from server.graphql.executor import OnePassExecutor
+from server.graphql.extensions import extensions
 from server.graphql.view import ContextFactory, GraphQLView, Page
 from server.rest import documentation
 from server.rest.handler import starlette_routes

@@ -42,6 +42,7 @@ class BoundedHttp(HttpToolsProtocol):
     resumed = 0
     _reading_head = True
     _head_bytes = 0
+    _head_until: float | None = None
     _late: asyncio.TimerHandle | None = None
 
     @property
@@ -58,7 +59,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        if self._late is not None:
+            self._late.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -88,7 +90,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._reading_head = False
-        self._stop_waiting()
+        self._head_until = None
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before and self.scope["method"] != "HEAD":
@@ -109,16 +111,18 @@ class BoundedHttp(HttpToolsProtocol):
             raise HeadTooLargeError  # the parser stops, and uvicorn answers 400
 
     def _await_head(self) -> None:
-        self._stop_waiting()
-        self._late = self.loop.call_later(self.config.limits.receive_seconds, self._close_late)
+        # One timer serves all requests that come before it rings: one for each would be started and stopped in vain.
+        self._head_until = self.loop.time() + self.config.limits.receive_seconds
+        if self._late is None:
+            self._late = self.loop.call_at(self._head_until, self._look_for_head)
 
-    def _stop_waiting(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
-
-    def _close_late(self) -> None:
-        if not self.transport.is_closing():
+    def _look_for_head(self) -> None:
+        self._late = None
+        if self._head_until is None or self.transport.is_closing():
+            return
+        if self.loop.time() < self._head_until:
+            self._late = self.loop.call_at(self._head_until, self._look_for_head)
+        else:
             self.transport.close()
 
 

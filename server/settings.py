@@ -511,6 +511,9 @@ class Settings(BaseSettings):
     dashboard: DashboardSettings = Field(default_factory=DashboardSettings)
 
 
+SCRIPT_NAMES: Final = frozenset({"AXONML_URL", "AXONML_API_KEY", "AXONML_SPOOL"})
+"""Variables of the programs that talk to a server, which may stand in the same environment."""
+
 SHORT_NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "AXONML_HOST": ("server", "host"),
     "AXONML_PORT": ("server", "port"),

@@ -17,7 +17,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from server.settings import PREFIX, SHORT_NAMES, Settings, SettingsError, default_data_dir, fields
+from server.settings import PREFIX, SCRIPT_NAMES, SHORT_NAMES, Settings, SettingsError, default_data_dir, fields
 
 CONFIG_NAME: Final = "config.toml"
 
@@ -53,7 +53,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> tuple[
             problems.append(f"{name}: there is no Aegis-DB here; set AXONML_DATABASE_URL (database.url) to PostgreSQL")
             continue
         if name not in names:
-            if name.upper().startswith(PREFIX):
+            if name.upper().startswith(PREFIX) and name not in SCRIPT_NAMES:
                 near = get_close_matches(name.upper(), names, n=1, cutoff=0.6)
                 problems.append(
                     f"{name}: unknown environment variable" + (f"; did you mean {near[0]}?" if near else "")

@@ -15,7 +15,8 @@ A setting can be given on the command line (`--host`, `--port`, `--data-dir`), i
 the file `<data>/config.toml` (another one with `--config`). The first of these that has it wins; then
 comes the default. `section.key` is `[section]` and `key = value` in the file, and `AXONML_SECTION__KEY`
 in the environment; some also have a short name. Lists are written `a, b` in the environment. Names that
-are not on this page are refused, in the file as in the environment. Empty variables count as unset.
+are not on this page are refused, in the file as in the environment. Empty variables count as unset, and
+`AXONML_URL`, `AXONML_API_KEY` and `AXONML_SPOOL` are left to the scripts that talk to a server.
 """
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from domain.errors import BadUserInput
 from domain.paging import Keyset
 
 _MAX_CURSOR = 256
 
 
+@lru_cache(maxsize=4_096)
 def _keyset(stream: str, run_id: str) -> Keyset:
     return Keyset((stream, run_id), (int,))
 

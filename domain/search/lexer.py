@@ -58,7 +58,7 @@ _SYMBOL: Final = re.compile(r"!=|<=|>=|[=<>(),]")
 def tokens(text: str, *, field: str = "filter") -> list[Token]:
     """The tokens of `text`, the last one of kind END. Raises BadUserInput naming the column."""
     if len(text) > MAX_LENGTH:
-        raise BadUserInput(f"longer than {MAX_LENGTH} characters", field=field)
+        raise refuse(f"longer than {MAX_LENGTH} characters", MAX_LENGTH + 1, field=field)
     found: list[Token] = []
     place = 0
     while place < len(text):

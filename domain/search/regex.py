@@ -18,6 +18,7 @@ from domain.names import MAX_TEXT
 
 MAX_PATTERN: Final = MAX_TEXT
 MAX_REPEAT: Final = 100
+_MOST_DIGITS: Final = 18  # more are no number of repetitions either
 MAX_EXPANSION: Final = 1_000
 MAX_DEPTH: Final = 10
 
@@ -196,4 +197,4 @@ class _Reader:
 
 
 def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 3
+    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from functools import cached_property
 from typing import Final, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,15 +30,6 @@ _REQUEST_TIMEOUT: Final = 408
 def is_batch(path: str) -> bool:
     """Whether a POST here brings a batch of a run, or something to predict: a script may do so very often."""
     return _INGEST.fullmatch(path) is not None or _PREDICT.fullmatch(path) is not None
-
-
-def _announced(scope: Scope, limit: int, too_large: DomainError) -> DomainError | None:
-    length = header(scope, b"content-length")
-    if length is None:
-        return None
-    if not (length.isascii() and length.isdigit()):
-        return BadUserInput("Content-Length is not a number", field="Content-Length")
-    return too_large if len(length) > 18 or int(length) > limit else None
 
 
 async def _drain(scope: Scope, receive: Receive) -> None:
@@ -74,7 +66,20 @@ class _Body:
         self._arriving = True
         self._given_up = False
         self.answering = False
-        self.too_large = PayloadTooLarge(f"the body may have at most {limit} bytes here")
+
+    @cached_property
+    def too_large(self) -> PayloadTooLarge:
+        """The refusal of this body, and of no other."""
+        return PayloadTooLarge(f"the body may have at most {self._limit} bytes here")
+
+    def announced(self) -> DomainError | None:
+        """What is wrong with the length that was announced, if anything."""
+        length = header(self._scope, b"content-length")
+        if length is None:
+            return None
+        if not (length.isascii() and length.isdigit()):
+            return BadUserInput("Content-Length is not a number", field="Content-Length")
+        return self.too_large if len(length) > 18 or int(length) > self._limit else None
 
     async def receive(self) -> Message:
         """The next message; raises PayloadTooLarge once there is too much.
@@ -172,9 +177,8 @@ class BodyLimits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self.limit(scope["path"])
-        body = _Body(scope, receive, send, limit, self._limits.receive_seconds)
-        announced = _announced(scope, limit, body.too_large)
+        body = _Body(scope, receive, send, self.limit(scope["path"]), self._limits.receive_seconds)
+        announced = body.announced()
         if announced is not None:
             await body.refuse(announced)
             return

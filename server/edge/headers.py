@@ -38,19 +38,20 @@ class SecurityHeaders:
             for secure in (False, True)
             for asset in (False, True)
         }
+        self._names = frozenset(name for pairs in self._wanted.values() for name, _ in pairs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         secure = self._https or scope.get("scheme") == "https"
-        wanted = self._wanted[secure, scope["path"].startswith("/assets/")]
+        wanted, names = self._wanted[secure, scope["path"].startswith("/assets/")], self._names
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = list(message.get("headers", ()))
-                present = {bytes(name).lower() for name, _ in headers}
-                headers.extend(pair for pair in wanted if pair[0] not in present)
+                present = [bytes(name).lower() for name, _ in headers]
+                headers += wanted if names.isdisjoint(present) else [pair for pair in wanted if pair[0] not in present]
                 message = {**message, "headers": headers}
             await send(message)
 

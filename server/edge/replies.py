@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
 from domain.errors import DomainError
 from server.rest.errors import error_response
 
+_FIRST: Final = "axonml.headers"
+
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """The first value of a request header; `name` is lower-case."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value).decode("latin-1")
-    return None
+    """The first value of a request header; `name` is lower-case. Nobody may change the headers of a request."""
+    first = scope.get(_FIRST)
+    if first is None:  # a dozen are asked for before a route sees the request
+        first = scope[_FIRST] = dict(reversed(scope["headers"]))
+    value = first.get(name)
+    return None if value is None else bytes(value).decode("latin-1")
 
 
 def is_graphql(scope: Scope) -> bool:

@@ -13,10 +13,7 @@ from functools import partial
 from typing import Any
 
 from graphql import GraphQLError, OperationType
-from graphql.execution import Executor
-from strawberry.execution import optimized_is_awaitable
 from strawberry.extensions import SchemaExtension
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.types import StreamExecutionResult
 
 from domain.errors import DeadlineExceeded
@@ -25,20 +22,6 @@ from server.graphql.asking import ASKED, Asked, OperationContext, read, refusals
 from server.graphql.documents import Documents, KnownDocument
 from server.graphql.errors import present_all
 from server.settings import LimitsSettings
-
-
-class OnePassExecutor(Executor[Any]):
-    """graphql-core's plain executor: no incremental delivery, and one cheap test for awaitables everywhere.
-
-    Strawberry passes its own test to queries but not to subscriptions, so it is set here.
-    """
-
-    build_resolve_info = StrawberryGraphQLCoreExecutionContext.build_resolve_info
-
-    def __init__(self, *args: Any, operation_extensions: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.is_awaitable = optimized_is_awaitable  # type: ignore[assignment] # narrower than TypeGuard, same answer
-        self.operation_extensions = operation_extensions
 
 
 def _context(extension: SchemaExtension) -> OperationContext:

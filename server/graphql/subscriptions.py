@@ -22,7 +22,7 @@ from domain.errors import DeadlineExceeded
 from server.figures import SubscriptionFigures
 from server.graphql.asking import Asked, Asking, OperationContext
 from server.graphql.errors import present_all
-from server.graphql.extensions import OnePassExecutor
+from server.graphql.executor import OnePassExecutor
 
 MOST_KEPT: Final = 4
 """Encoded events that are kept, per operation, for clients that have not taken them yet."""

@@ -18,6 +18,7 @@ from domain import audit
 from domain.errors import BadUserInput, DomainError, UnsupportedMediaType
 from domain.idempotency import checked_token
 from server.edge.identity import caller_of, client_of, request_id_of
+from server.edge.replies import header
 from server.edge.streams import interruptible
 from server.rest.errors import error_response, report
 from server.rest.route import JSON, Handler, Operation, Route
@@ -29,11 +30,13 @@ T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 WHOLE: Final = "the body as a whole"
+_KEY: Final = "Idempotency-Key"
 _PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at (?:`key` in )?`(?P<place>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]*)`")
 _UNLISTED: Final = re.compile(r"invalid enum value (?P<value>.*)", re.DOTALL | re.IGNORECASE)
 _STEP: Final = re.compile(r"\[[^\]]*\]|[^.\[]+")
+_STREAMED: Final = (StreamingResponse, FileResponse)
 _MOST_LISTED: Final = 20
 _LONGEST_SHOWN: Final = 100
 _encoder: Final = msgspec.json.Encoder()
@@ -48,12 +51,20 @@ class InvalidBody(BadUserInput):
     """The body was read, but is not what the route takes: answered 422 instead of 400."""
 
 
+class InvalidQuery(BadUserInput):
+    """The query string is at fault: answered 400, whatever body the route takes."""
+
+
+class NoParameters(msgspec.Struct):
+    """The query string of a route that has none."""
+
+
 def media_type(request: Request) -> str:
     """The type of the body, lower-case and without parameters; raises UnsupportedMediaType for a compressed one."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    encoding = (header(request.scope, b"content-encoding") or "").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaType(f"the body is encoded as {encoding!r}; send it unencoded", field="Content-Encoding")
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return (header(request.scope, b"content-type") or "").partition(";")[0].strip().lower()
 
 
 def _check_json(request: Request) -> None:
@@ -176,36 +187,36 @@ def no_content() -> Response:
 
 def idempotency_key(request: Request) -> str | None:
     """The Idempotency-Key header. Raises BadUserInput when it comes twice or is no token (`checked_token`)."""
-    values = request.headers.getlist("idempotency-key")
-    if not values:
+    if header(request.scope, b"idempotency-key") is None:
         return None
+    values = request.headers.getlist("idempotency-key")
     if len(values) > 1:
-        raise BadUserInput("this header may be given only once", field="Idempotency-Key")
-    return checked_token(values[0].strip(), field="Idempotency-Key")
+        raise BadUserInput("this header may be given only once", field=_KEY)
+    return checked_token(values[0].strip(), field=_KEY)
 
 
 def query(request: Request, form: type[T]) -> T:
     """The query string as a struct: unknown and repeated parameters, and values of another type, are refused.
 
-    List fields take `a,b` as well as repeated parameters. Raises BadUserInput naming the parameter.
+    List fields take `a,b` as well as repeated parameters. Raises InvalidQuery naming the parameter.
     """
     given: dict[str, Any] = {}
     known = {field.encode_name: field for field in msgspec.structs.fields(cast("type[msgspec.Struct]", form))}
     for name in request.query_params:
         values = request.query_params.getlist(name)
         if name not in known:
-            raise BadUserInput(f"unknown query parameter; known are {', '.join(known) or 'none'}", field=name)
+            raise InvalidQuery(f"unknown query parameter; known are {', '.join(known) or 'none'}", field=name)
         if _takes_list(known[name].type):
             given[name] = [part for value in values for part in value.split(",") if part]
         elif len(values) > 1:
-            raise BadUserInput("this query parameter may be given only once", field=name)
+            raise InvalidQuery("this query parameter may be given only once", field=name)
         else:
             given[name] = values[0]
     try:
         return msgspec.convert(given, form, strict=False)
     except msgspec.ValidationError as error:
         problem = invalid(error, form)
-        raise BadUserInput(problem.message, field=problem.field) from None
+        raise InvalidQuery(problem.message, field=problem.field) from None
 
 
 def _takes_list(form: Any) -> bool:
@@ -216,21 +227,35 @@ def _takes_list(form: Any) -> bool:
 
 def _status(problem: DomainError, operation: Operation) -> int | None:
     # A value that parsed but breaks a rule is a validation error of the body; without a body it is the URL's fault.
-    if not isinstance(problem, BadUserInput) or isinstance(problem, UnreadableBody) or operation.request is None:
+    if operation.request is None or not isinstance(problem, BadUserInput):
+        return None
+    if isinstance(problem, UnreadableBody | InvalidQuery):
         return None
     named_elsewhere = problem.field in _OUTSIDE_THE_BODY or _in_url(problem.field, operation)
     return None if named_elsewhere else 422
 
 
-_OUTSIDE_THE_BODY: Final = frozenset({"Idempotency-Key", "Content-Type", "Content-Encoding", "Content-Length", "Host"})
+_OUTSIDE_THE_BODY: Final = frozenset({_KEY, "Content-Type", "Content-Encoding", "Content-Length", "Host"})
 
 
 def _in_url(field: str | None, operation: Operation) -> bool:
     return any(parameter.name == field for parameter in operation.params)
 
 
+_IN_REST: Final = {"after": "cursor", "batch_id": _KEY, "client_token": _KEY, "run_id": "id"}
+
+
+def _called_here(field: str | None, operation: Operation) -> str | None:
+    """What the caller gave instead of a field of the domain: a parameter or header of the operation, if it has that."""
+    name = _IN_REST.get(field or "")
+    given = name is not None and (operation.idempotent if name == _KEY else _in_url(name, operation))
+    return name if given and not _in_url(field, operation) else field
+
+
 def guarded(handler: Handler, operation: Operation) -> Endpoint:
     """`handler`, answering every error in REST's shape; what it streams ends with the server."""
+    # A handler without a query of its own would pass over `?status=failed`, which was meant for the body.
+    closed = not operation.bare and not any(parameter.place == "query" for parameter in operation.params)
     audited = operation.method != "get" and operation.operation_id not in audit.DATA_PLANE
 
     async def told(request: Request) -> Response:
@@ -242,13 +267,14 @@ def guarded(handler: Handler, operation: Operation) -> Endpoint:
 
     async def run(request: Request) -> Response:
         try:
+            if closed and request.scope["query_string"]:
+                query(request, NoParameters)
             response = await (told if audited else handler)(request)
-            if isinstance(response, StreamingResponse | FileResponse):
+            if isinstance(response, _STREAMED):
                 return interruptible(response, request.app.state.connections)
             return response
         except DomainError as problem:
-            if problem.field == "after" and _in_url("cursor", operation):
-                problem.field = "cursor"  # what REST calls it
+            problem.field = _called_here(problem.field, operation)
             return error_response(problem, request_id_of(request.scope), status=_status(problem, operation))
         except ClientDisconnect:
             return Response(status_code=499)  # nobody is there to read it; the access log shows it

@@ -10,6 +10,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from domain.errors import BadUserInput, DomainError, UnsupportedMediaType
+from server.edge.replies import header
 from server.edge.streams import ARRIVED
 from server.rest.handler import UnreadableBody
 from server.rest.inflate import FORMATS, Inflation
@@ -24,7 +25,7 @@ _LINES_AT_ONCE: Final = 64 * 1024
 
 def content_type(request: Request, *known: str) -> str:
     """The media type of the body, one of `known`. Raises UnsupportedMediaType; a charset other than UTF-8, too."""
-    found, _, parameters = request.headers.get("content-type", "").partition(";")
+    found, _, parameters = (header(request.scope, b"content-type") or "").partition(";")
     media = found.strip().lower()
     if media not in known:
         raise UnsupportedMediaType(f"expected Content-Type: {' or '.join(known)}", field="Content-Type")
@@ -153,7 +154,7 @@ def _problem_of(work: Callable[[bytes], None], data: bytes) -> DomainError | Non
 
 def _inflation(request: Request) -> Inflation | None:
     """What undoes the body's encoding, if it has one. Raises UnsupportedMediaType."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    encoding = (header(request.scope, b"content-encoding") or "").strip().lower()
     if encoding in ("", "identity"):
         return None
     if encoding not in FORMATS:

@@ -125,8 +125,10 @@ def _refuse_contradictions(asked: _ReadQuery) -> None:
                 raise BadUserInput(f"tail answers the end of the log: it does not go with {name}", field="tail")
     if asked.before is not None and asked.cursor is not None:
         raise BadUserInput("before leads backwards and cursor forwards: give one of them", field="before")
-    if asked.form == "text" and (asked.cursor is not None or asked.before is not None):
-        raise BadUserInput("text is the whole log or its tail, and has no pages", field="format")
+    if asked.form == "text":
+        for name in ("limit", "cursor", "before"):
+            if getattr(asked, name) is not None:
+                raise BadUserInput(f"text is the whole log or its tail: it does not go with {name}", field="format")
 
 
 def _download(run_id: str, lines: AsyncIterator[list[LogLine]]) -> Response:

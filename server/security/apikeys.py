@@ -20,7 +20,7 @@ SECRET: Final = 32
 CHECKSUM: Final = 6
 LENGTH: Final = len(PREFIX) + LOOKUP + SECRET + CHECKSUM
 ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_KNOWN: Final = frozenset(ALPHABET)
+_PAIRS: Final = tuple(high + low for high in ALPHABET for low in ALPHABET)
 
 
 class ApiKeys:
@@ -33,18 +33,19 @@ class ApiKeys:
 
     def parse(self, text: str) -> KeyMaterial | None:
         """None when the form or the checksum is wrong."""
-        if len(text) != LENGTH or not text.startswith(PREFIX) or not _KNOWN.issuperset(text[len(PREFIX) :]):
+        if len(text) != LENGTH or not text.startswith(PREFIX):
+            return None
+        body = text[len(PREFIX) :]
+        if not (body.isascii() and body.isalnum()):
             return None
         return _material(text) if checksum(text[:-CHECKSUM]) == text[-CHECKSUM:] else None
 
 
 def checksum(body: str) -> str:
     """CRC-32 in six base62 digits, highest first."""
-    value, digits = zlib.crc32(body.encode()), ""
-    for _ in range(CHECKSUM):
-        value, digit = divmod(value, len(ALPHABET))
-        digits = ALPHABET[digit] + digits
-    return digits
+    rest, low = divmod(zlib.crc32(body.encode()), len(_PAIRS))
+    high, middle = divmod(rest, len(_PAIRS))
+    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]
 
 
 def _material(text: str) -> KeyMaterial:

@@ -246,12 +246,22 @@ async def test_the_next_script_sends_what_the_last_one_left(product: Product, fo
     ]
 
 
-async def test_lost_answers_repeat_nothing(product: Product, folder: Path) -> None:
+TOLD = f"""
+import logging
+told = []
+logging.getLogger("axonml").addFilter(lambda record: told.append(record) or False)
+{DRIVEN}
+print("told", len(told), flush=True)
+"""
+
+
+async def test_lost_answers_repeat_nothing_and_are_told_once(product: Product, folder: Path) -> None:
     async with wire(product.url, cut_every=2) as between:
-        async with script(DRIVEN, between.url, product.key, folder / "spool") as running:
+        async with script(TOLD, between.url, product.key, folder / "spool") as running:
             for _ in range(10):
                 await running.log(400)
             done = await running.end()
+            assert await running.line() == ["told", "1"]
         assert done[:2] == ["done", "True"]
         assert between.cut >= 3
     http = KeyedHttp(product)

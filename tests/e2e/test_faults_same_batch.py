@@ -54,7 +54,7 @@ async def _differ(first: httpx.AsyncClient, second: httpx.AsyncClient, run: str,
     won = [http for http, answer in answers.items() if answer.status_code == 200]
     (lost,) = [http for http, answer in answers.items() if answer.status_code == 409]
     error: dict[str, Any] = answers[lost].json()["error"]
-    assert (error["code"], error["field"]) == ("CONFLICT", "batch_id")
+    assert (error["code"], error["field"]) == ("CONFLICT", "Idempotency-Key")
     (winner,) = won
     for http in losses:  # whoever asks again, through whichever worker, hears the same
         again = await _send(http, run, batch, losses[winner])

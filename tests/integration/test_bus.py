@@ -28,7 +28,9 @@ from tests.support.tracking import RecordingBus
 async def _listening(url: str) -> list[int]:
     connection = await asyncpg.connect(url)
     try:
-        rows = await connection.fetch("SELECT pid FROM pg_stat_activity WHERE application_name = 'axonml-events'")
+        rows = await connection.fetch(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'axonml-events' AND datname = current_database()"
+        )
         return [row["pid"] for row in rows]
     finally:
         await connection.close()

@@ -87,6 +87,8 @@ async def test_silence_makes_a_run_stalled_and_stoppable_at_once(tracking: Track
     assert not (await tracking.runs.get(scope, run.id)).stalled
     tracking.clock.forward(seconds=0.001)
     assert (await tracking.runs.get(scope, run.id)).stalled
+    await tracking.runs.change_tags(scope, run.id, put=[("seen", "by a person")])
+    assert (await tracking.runs.update(scope, run.id, notes="dead?")).stalled
     await tracking.runs.log_params(scope, run.id, [("a", 1)])
     assert not (await tracking.runs.get(scope, run.id)).stalled
     tracking.clock.forward(minutes=6)

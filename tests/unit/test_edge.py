@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from server import logs
 from server.edge.connections import LiveConnections
 from server.edge.identity import client_of
+from server.edge.replies import header
 from server.edge.request_log import RequestLog
 from server.figures import RequestFigures
 
@@ -104,3 +105,10 @@ async def test_an_empty_registry_of_connections_is_still_one() -> None:
 def test_where_a_request_came_from(scope: dict[str, Any], address: str | None, agent: str | None) -> None:
     found = client_of(Request(scope))
     assert (found.address, found.user_agent) == (address, agent)
+
+
+def test_of_a_header_that_comes_twice_the_first_counts_wherever_it_is_asked_for() -> None:
+    scope = http_scope(headers=[(b"accept", b"one"), (b"x-other", b"\xe9"), (b"accept", b"two")])
+    assert header(scope, b"accept") == Request(scope).headers["accept"] == "one"
+    assert header(scope, b"x-other") == "\xe9"
+    assert header(scope, b"content-type") is None

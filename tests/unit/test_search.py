@@ -206,7 +206,7 @@ def test_errors_name_the_column(text: str, column: int, words: str) -> None:
 
 
 def test_limits() -> None:
-    with pytest.raises(BadUserInput, match="4096"):
+    with pytest.raises(BadUserInput, match=r"^column 4097: .*4096"):
         read("x" * 4_097)
     assert read("(" * 32 + "name = 'x'" + ")" * 32) is not None
     with pytest.raises(BadUserInput, match="deeper"):
@@ -295,6 +295,7 @@ def test_a_single_name_for_orders() -> None:
         ("a{,2}", "aa", None),
         ("a{3,2}", "aa", None),
         ("a{101}", "aa", None),
+        ("a{1000}", "aa", None),
         ("((a{50}){50})", "aa", None),
         ("a**", "aa", None),
         ("*a", "aa", None),
@@ -318,6 +319,12 @@ def test_regular_expressions(pattern: str, text: str, found: bool | None) -> Non
             translate(pattern)
     else:
         assert (re.search(translate(pattern), text) is not None) is found
+
+
+@pytest.mark.parametrize("count", ["101", "1000", "1,99999"])
+def test_too_many_repetitions_name_the_limit(count: str) -> None:
+    with pytest.raises(PatternError, match="from 0 to 100"):
+        translate(f"a{{{count}}}")
 
 
 @given(st.text(alphabet="ab.^$*+?{}()[]|\\-1,d", max_size=12))

@@ -55,6 +55,13 @@ def test_every_setting_has_a_long_environment_name(tmp_path: Path) -> None:
     assert settings.server.trusted_hosts == ("a.example", "b.example")
 
 
+def test_variables_of_scripts_may_stand_in_the_environment_of_the_server() -> None:
+    examples = (Path(__file__).parents[2] / "examples").glob("*.py")
+    named = {name for example in examples for name in re.findall(r"AXONML_[A-Z_]+", example.read_text())}
+    assert {"AXONML_URL", "AXONML_API_KEY", "AXONML_SPOOL"} <= named
+    assert load(environ={"AXONML_DATA_DIR": "/nonexistent", **dict.fromkeys(named, "x")}).database.url is None
+
+
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [

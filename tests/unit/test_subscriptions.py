@@ -17,7 +17,8 @@ from domain.identity import ClientInfo
 from server.edge.rates import Rates
 from server.graphql.asking import Asking
 from server.graphql.documents import Documents
-from server.graphql.extensions import OnePassExecutor, extensions
+from server.graphql.executor import OnePassExecutor
+from server.graphql.extensions import extensions
 from server.graphql.persisted import KeptTexts
 from server.graphql.subscriptions import Subscription, Subscriptions
 from server.graphql.view import encode

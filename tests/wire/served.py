@@ -25,7 +25,8 @@ from server.edge.identity import client_of, request_id_of
 from server.edge.rates import Rates
 from server.edge.stack import Dispatcher, edge
 from server.figures import RequestFigures
-from server.graphql.extensions import OnePassExecutor, extensions
+from server.graphql.executor import OnePassExecutor
+from server.graphql.extensions import extensions
 from server.graphql.view import GraphQLView
 from server.process import bind
 from server.rest.handler import starlette_routes

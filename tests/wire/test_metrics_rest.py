@@ -73,6 +73,8 @@ async def test_every_form_of_ingest_and_every_form_of_reading(product: Product) 
     rows = (await product.rest("GET", path, params={"format": "rows", "keys": ["acc", "epoch"]})).json()
     assert rows[0] == {"acc": 2.0, "step": 1, "timestamp": 1}
     assert [row["step"] for row in rows] == [1, 2, 1250, "9007199254740993"]
+    bucket = await product.rest("GET", path, params={"format": "rows", "keys": "acc", "points": 1, "from": 1, "to": 2})
+    assert bucket.json() == [{"acc": 1.0, "step": 2, "timestamp": 1000}]  # of a bucket the last
 
     exported = await product.rest("GET", path, params={"format": "csv"})
     assert exported.headers["content-type"].startswith("text/csv")
@@ -263,6 +265,7 @@ async def test_the_end_of_a_log_is_answered_as_a_page_and_as_text(product: Produ
         ({"before": place, "cursor": place}, "before"),
         ({"before": "forged"}, "before"),
         ({"before": place, "format": "text"}, "format"),
+        ({"limit": 3, "format": "text"}, "format"),
     ):
         assert _error(await product.rest("GET", path, params=params))[1:] == ("BAD_USER_INPUT", field)
 

@@ -55,6 +55,37 @@ async def test_a_value_that_is_not_on_the_list_is_answered_with_the_list(
     assert await refused(answer, status, "BAD_USER_INPUT", field) == message
 
 
+_REPEATED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    (RUNS, {"name": "a"}, {"name": "b"}),
+    (f"{RUNS}/{{run}}/metrics", {"loss": 1}, {"loss": 2}),
+    (f"{RUNS}/{{run}}/logs", {"message": "a"}, {"message": "b"}),
+]
+
+
+@pytest.mark.parametrize("call", ["POST finish?status=failed", "POST stop?force=true", "POST metrics?stream=system"])
+async def test_what_belongs_into_the_body_is_not_passed_over_in_the_url(product: Product, call: str) -> None:
+    run = await ok(await product.rest("POST", RUNS, json={"name": "r"}), 201)
+    method, _, path = call.partition(" ")
+    name = path.partition("?")[2].partition("=")[0]
+    answer = await product.rest(method, f"{RUNS}/{run['id']}/{path}", json={"cpu": 1} if "metrics" in path else None)
+    assert await refused(answer, 400, "BAD_USER_INPUT", name) == "unknown query parameter; known are none"
+    assert await ok(await product.rest("GET", f"{RUNS}/{run['id']}")) == run
+
+
+@pytest.mark.parametrize(("path", "first", "other"), _REPEATED)
+async def test_an_error_names_what_the_caller_gave(
+    product: Product, path: str, first: dict[str, Any], other: dict[str, Any]
+) -> None:
+    run = await ok(await product.rest("POST", RUNS, json={"name": "r"}), 201)
+    key = {"Idempotency-Key": "k"}
+    assert (await product.rest("POST", path.format(run=run["id"]), json=first, headers=key)).is_success
+    again = await product.rest("POST", path.format(run=run["id"]), json=other, headers=key)
+    await refused(again, 409, "CONFLICT", "Idempotency-Key")
+    if "{run}" in path:
+        unknown = await product.rest("POST", path.format(run="run_" + "0" * 32), json=first)
+        await refused(unknown, 404, "NOT_FOUND", "id")
+
+
 async def test_a_run_takes_the_configuration_of_another(product: Product) -> None:
     given = {"model_type": "cnn", "config": {"z": 1.5, "a": [None]}, "params": {"lr": 0.1}, "tags": {"stage": "dev"}}
     first = await ok(await product.rest("POST", RUNS, json=given), 201)

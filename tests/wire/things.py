@@ -80,7 +80,7 @@ def _operation(method: Any, path: str, **more: Any) -> Operation:
 
 
 ROUTES = (
-    Route(_operation("get", "/api/things"), _list),
+    Route(_operation("get", "/api/things", params=(Param("limit", int, ""), Param("keys", list[str], ""))), _list),
     Route(
         _operation(
             "post",

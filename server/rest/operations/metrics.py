@@ -85,8 +85,9 @@ METRICS_READ = Operation(
     summary="Read metrics",
     description=(
         "Series of a run, at most `points` buckets per key: first, last, smallest and largest value of a bucket"
-        " survive. With `format=rows` the same as rows; `csv`, `ndjson` and `arrow` stream every accepted point of the"
-        " keys named, or of all; an answer that ends without being whole was broken off."
+        " survive. With `format=rows` the same as rows, which have the last value of a bucket alone; `csv`, `ndjson`"
+        " and `arrow` stream every accepted point of the keys named, or of all; an answer that ends without being whole"
+        " was broken off."
     ),
     params=(
         RUN_ID,
