@@ -372,6 +372,17 @@ class LimitsSettings(_Section):
     )
 
 
+class GraphqlSettings(_Section):
+    """Which GraphQL operations are served."""
+
+    trusted_documents: HomePath | None = Field(
+        None,
+        description="JSON file, or directory of `*.graphql` files, with the only operations that are served, besides"
+        " those of the server's own pages; GraphiQL and introspection are off then. Unset: every operation within the"
+        " limits.",
+    )
+
+
 class RatesSettings(_Section):
     """How often somebody may ask; more is answered 429 with `Retry-After`.
 
@@ -504,6 +515,7 @@ class Settings(BaseSettings):
     webauthn: WebauthnSettings = Field(default_factory=WebauthnSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
+    graphql: GraphqlSettings = Field(default_factory=GraphqlSettings)
     rates: RatesSettings = Field(default_factory=RatesSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     inference: InferenceSettings = Field(default_factory=InferenceSettings)
