@@ -80,8 +80,10 @@ GET /api/admin/stats
 ADDED_ROUTES = """
 GET /health/ready
 GET /api/openapi.json
+GET /api/admin/audit
 POST /api/auth/setup
 GET /api/auth/keys
+GET /api/auth/export
 POST /api/auth/keys
 DELETE /api/auth/keys/:id
 DELETE /api/auth/mfa/webauthn/:id
