@@ -16,7 +16,7 @@ from server.rest.route import Answer, Operation, Param
 
 CONTRACT_FILE = Path(__file__).parents[2] / "schema" / "openapi.json"
 METHODS = {"get", "put", "post", "delete", "patch"}
-COLUMNS = {"serving", "notebooks"}
+COLUMNS = {"identity", "serving", "notebooks"}
 SCHEMA_MAPS = ("properties", "patternProperties", "$defs")
 
 # The routes of the two requirement documents, word for word; ":" marks a parameter.
