@@ -21,7 +21,7 @@ from tests.wire.served import Served, ended, serving
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 INIT = {"type": "connection_init", "payload": {"Authorization": "Bearer good"}}
-LIMITS = LimitsSettings(socket_init_seconds=0.5, socket_operations=20)
+LIMITS = LimitsSettings(socket_init_seconds=0.5, socket_operations=20, graphql_seconds=0.5, send_seconds=1)
 WAIT = 10.0
 
 
@@ -246,6 +246,65 @@ async def test_more_operations_than_allowed_are_refused_one_by_one(served: Serve
         refused = await hear(socket)
         assert (refused["type"], refused["id"]) == ("error", "over")
         assert refused["payload"][0]["extensions"]["code"] == "OVERLOADED"
+
+
+async def test_of_a_thousand_operations_at_once_the_allowed_ones_run(served: Served) -> None:
+    async with open_socket(served) as socket:
+        await signed_in(socket)
+        await say(socket, *(subscribe("subscription { endless }", str(index)) for index in range(1_000)))
+        heard = [await hear(socket) for _ in range(1_000)]
+        assert [message["type"] for message in heard].count("next") == LIMITS.socket_operations
+        refused = [message for message in heard if message["type"] == "error"]
+        assert len(refused) == 1_000 - LIMITS.socket_operations
+        assert {each["payload"][0]["extensions"]["code"] for each in refused} == {"OVERLOADED"}
+        await say(socket, {"id": "0", "type": "complete"}, subscribe("{ hello }", "freed"))
+        assert (await hear(socket))["payload"] == {"data": {"hello": "hello world"}}
+
+
+async def test_a_client_that_reads_nothing_is_cut_off(served: Served) -> None:
+    async with open_socket(served, max_queue=1, ping_interval=None) as socket:
+        await signed_in(socket)
+        socket.transport.pause_reading()
+        await say(socket, subscribe('subscription { flood(name: "deaf") }'))
+        await eventually(lambda: "deaf" in ended)
+        socket.transport.abort()
+
+
+async def test_a_query_over_a_socket_ends_in_time_and_leaves_it_open(served: Served) -> None:
+    async with open_socket(served) as socket:
+        await signed_in(socket)
+        await say(socket, subscribe("{ sleep(seconds: 60) }"))
+        refused = await hear(socket)
+        assert refused["type"] == "error"
+        assert refused["payload"][0]["extensions"]["code"] == "DEADLINE_EXCEEDED"
+        await say(socket, subscribe("{ hello }"))
+        assert (await hear(socket))["payload"] == {"data": {"hello": "hello world"}}
+
+
+async def test_wrong_variables_and_forbidden_kinds_are_errors_of_the_operation(served: Served) -> None:
+    async with open_socket(served) as socket:
+        await signed_in(socket)
+        for payload in (
+            subscribe("query ($n: Int!) { items(first: $n) { name } }", variables={"n": "x"}),
+            subscribe("subscription ($n: Int!) { count(to: $n) }", variables={"n": "x"}),
+            subscribe("{ items(first: 1000000) { items { name } } }"),
+        ):
+            await say(socket, payload)
+            refused = await hear(socket)
+            assert (refused["type"], refused["id"]) == ("error", "1")
+            assert refused["payload"][0]["extensions"]["code"] in ("BAD_USER_INPUT", "QUERY_TOO_COMPLEX")
+
+
+async def test_the_cost_of_an_operation_is_told_on_request(served: Served) -> None:
+    async with open_socket(served) as socket:
+        await signed_in(socket)
+        for query, cost in (("{ items(first: 3) { name } }", 4), ("subscription { count(to: 2) }", 1)):
+            await say(socket, subscribe(query, extensions={"cost": True}))
+            first = (await hear(socket))["payload"]
+            assert first["extensions"]["cost"]["requested"] == cost
+            assert first["extensions"]["cost"]["limit"] == LIMITS.graphql_cost
+            while (message := await hear(socket))["type"] == "next":
+                assert "extensions" not in message["payload"]
 
 
 async def test_errors_inside_a_stream_are_coded_and_masked(served: Served) -> None:
