@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 from strawberry import Maybe
 
 from domain.access import UserRole, WorkspaceRole
-from domain.patch import KEEP, Keep
+from domain.patch import KEEP
 from resolvers import people as resolve
 from resolvers.experiments import not_null
 from resolvers.identity import SessionKind
@@ -21,8 +21,6 @@ from schema.workspaces import Workspace
 
 if TYPE_CHECKING:
     from resolvers.context import Context
-
-T = TypeVar("T")
 
 
 @strawberry.type
@@ -129,16 +127,12 @@ async def _update(
     return await resolve.update_user(
         info.context,
         str(given.id),
-        name=_kept(given.name, "name"),
-        email=_kept(given.email, "email"),
-        role=_kept(given.role, "role"),
-        disabled=_kept(given.disabled, "disabled"),
-        password=_kept(given.password, "password"),
+        name=KEEP if given.name is None else not_null(given.name.value, "name"),
+        email=KEEP if given.email is None else not_null(given.email.value, "email"),
+        role=KEEP if given.role is None else not_null(given.role.value, "role"),
+        disabled=KEEP if given.disabled is None else not_null(given.disabled.value, "disabled"),
+        password=KEEP if given.password is None else not_null(given.password.value, "password"),
     )
-
-
-def _kept(given: Maybe[T | None], field: str) -> T | Keep:
-    return KEEP if given is None else not_null(given.value, field)
 
 
 async def _disable(
