@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from gql import Client, gql
 from gql.transport.aiohttp_websockets import AIOHTTPWebsocketsTransport
@@ -16,7 +17,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from server.settings import LimitsSettings, ServerSettings
+from server.graphql.asking import READING
+from server.settings import LimitsSettings, RatesSettings, ServerSettings
 from tests.wire.served import Served, ended, serving
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
@@ -329,6 +331,32 @@ async def test_each_operation_on_a_socket_gets_a_fresh_context(served: Served) -
             await say(socket, subscribe("{ operations }"))
             assert (await hear(socket))["payload"] == {"data": {"operations": 1}}
             await hear(socket)
+
+
+LONG = "{ hello } # subscription " + "x" * 20_000
+LONG_SUBSCRIPTION = "subscription { count(to: 1) } # " + "x" * 20_000
+
+
+@pytest.mark.parametrize("query", [LONG, LONG_SUBSCRIPTION])
+@pytest.mark.parametrize("transport", ["http", "sse", "socket"])
+async def test_a_long_document_is_read_and_charged_once(query: str, transport: str) -> None:
+    once = RatesSettings(graphql_cost=f"{READING * len(query) + 10}/1h")
+    with serving(rates=once) as server:
+
+        async def ask() -> str:
+            if transport == "socket":
+                async with open_socket(server) as socket:
+                    await signed_in(socket)
+                    await say(socket, subscribe(query))
+                    return json.dumps(await hear(socket))
+            accept = "text/event-stream" if transport == "sse" else "application/json"
+            headers = {"Authorization": "Bearer good", "Accept": accept}
+            async with httpx.AsyncClient(timeout=30) as http:
+                return (await http.post(server.graphql, json={"query": query}, headers=headers)).text
+
+        answer = await ask()
+        assert "hello world" in answer or '"count"' in answer or "need a WebSocket" in answer, answer
+        assert "RATE_LIMITED" in await ask(), "what is not kept is read, and charged, each time"
 
 
 @pytest.mark.parametrize("subprotocols", [None, [Subprotocol("graphql-ws")]])
