@@ -78,7 +78,9 @@ class PostgresIdentity:
             await _insert_founder(tx, founding, now)
             session = None if founding.session is None else founding.session.id
             user_id, workspace_id = founding.user.id, founding.workspace.id
-            tx.made(user_id, account_id=user_id, workspace_id=workspace_id, session_id=session)
+            # Of a command it was somebody at the server.
+            founder = None if session is None else user_id
+            tx.made(user_id, account_id=founder, workspace_id=workspace_id, session_id=session)
         return FoundingOutcome.DONE
 
     # --- sessions ------------------------------------------------------------------------------------
