@@ -237,7 +237,9 @@ class Host:
 
     def _greet(self) -> None:
         url = self._settings.server.origin
-        lines = [f"AxonML {self._version} is running", f"  URL       {url}", f"  GraphiQL  {url}/graphql"]
+        lines = [f"AxonML {self._version} is running", f"  URL       {url}"]
+        if self._settings.graphql.trusted_documents is None:
+            lines.append(f"  GraphiQL  {url}/graphql")
         if self._setup_token is not None:
             lines.append(f"  Set up    {url}/setup#{self._setup_token}")
             lines.append("            (opens once, to make the first administrator)")
