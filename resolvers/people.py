@@ -88,8 +88,11 @@ async def users(
 def must_change_password(parent: strawberry.Parent[User], info: strawberry.Info[Context, None]) -> bool | None:
     """Whether somebody else chose the password; None where the caller may not look."""
     context = info.context
-    visible = context.services.identity.sessions.visible(context.require_scope(), [parent.id])
-    return parent.must_change_password if visible else None
+    if context.scope is None:  # whoever signs in meets nobody but themselves
+        return parent.must_change_password
+    return (
+        parent.must_change_password if context.services.identity.sessions.visible(context.scope, [parent.id]) else None
+    )
 
 
 async def create_user(
