@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +15,7 @@ from persistence.audit import Change, change
 from persistence.database import Database
 
 _AT_ONCE: Final = 1_000
+_AGAIN: Final = 0.1
 # Connections of other servers, and of this one's former life: whoever has the old root in memory must be gone.
 _OTHERS: Final = """
     SELECT count(*) FROM pg_stat_activity
@@ -47,22 +50,32 @@ class PostgresSecrets:
         found: str | None = await self._database.fetchval("SELECT root_fingerprint FROM instance WHERE id = 1")
         return found
 
-    async def reseal(self, old: str, new: str, how: Resealing) -> None:
-        """Seals all of it again and changes the fingerprint, or does nothing. Raises Conflict while servers run."""
+    async def reseal(self, old: str, new: str, how: Resealing, patience: float) -> None:
+        """Seals all of it again and changes the fingerprint, or does nothing.
+
+        Raises Conflict when servers still run after `patience` seconds: connections outlive them for a moment.
+        """
         async with change(self._database) as tx:
             # A server that starts now waits here, and then finds that the root is another one.
             present = await tx.fetchval("SELECT root_fingerprint FROM instance WHERE id = 1 FOR UPDATE")
             if present != old:
                 raise Conflict("the root secret was changed by somebody else at this moment")
-            others = await tx.fetchval(_OTHERS)
-            if others:
-                raise Conflict(f"stop every server of this database first: {others} connections are open")
+            await _require_alone(tx, patience)
             await _each(tx, _SIGNING_KEYS, str, how.signing_key)
             await _each(tx, _SESSIONS, partial(ids.from_uuid, "ses"), how.refresh_key)
             await _each(tx, _TOTP, partial(ids.from_uuid, "usr"), how.totp_secret)
             await tx.execute("DELETE FROM attempts")  # marks under the old root, which nobody finds again
             await tx.execute("UPDATE instance SET root_fingerprint = $1 WHERE id = 1", new)
             tx.made(None)
+
+
+async def _require_alone(tx: Change, patience: float) -> None:
+    until = time.monotonic() + patience
+    while others := await tx.fetchval(_OTHERS):
+        if time.monotonic() >= until:
+            raise Conflict(f"stop every server of this database first: {others} of their connections are open")
+        await asyncio.sleep(_AGAIN)
+        await tx.execute("SELECT pg_stat_clear_snapshot()")
 
 
 async def _each(

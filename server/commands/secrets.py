@@ -58,6 +58,7 @@ def rotate_root(new: New = None, data_dir: DataDir = None, config: Config = None
 
     async def work(settings: Settings) -> Path | None:
         from server.security.rotation import rotate_root_secret, rotate_root_setting
+        from server.settings import check_secret
 
         data = settings.server.data_dir.expanduser().absolute()
         secret = settings.auth.jwt_secret
@@ -72,8 +73,11 @@ def rotate_root(new: New = None, data_dir: DataDir = None, config: Config = None
                 return await rotate_root_secret(database, data)
             try:
                 text = new.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError):
-                raise CommandError(f"cannot read {new}") from None
+                check_secret(text)
+            except OSError as problem:
+                raise CommandError(f"cannot read {new}: {problem.strerror}") from None
+            except ValueError as problem:  # also of what is no text
+                raise CommandError(f"{new}: {problem}") from None
             await rotate_root_setting(database, secret.get_secret_value(), text)
             return None
 

@@ -24,6 +24,8 @@ from server.security import refresh, tokens, totp
 from server.security.secrets import FILE_NAME, RootSecretError, Vault, open_vault, read_secret, write_secret
 
 NEXT: Final = "secret.next"
+PATIENCE: Final = 5.0
+"""For so many seconds connections of servers that have just been stopped are waited for."""
 
 
 async def rotate_signing_key(database: Database, vault: Vault) -> str:
@@ -81,7 +83,7 @@ async def _reseal(database: Database, old: Vault, new: Vault) -> None:
     if await rows.fingerprint() != old.fingerprint():
         raise RootSecretError(tokens.OTHER_ROOT)
     async with audit.during(PostgresAudit(database), audit.Event("secretsRotate", f"command-{unique()}")):
-        await rows.reseal(old.fingerprint(), new.fingerprint(), resealing)
+        await rows.reseal(old.fingerprint(), new.fingerprint(), resealing, PATIENCE)
 
 
 def _replace(following: Path, current: Path) -> None:
