@@ -16,11 +16,10 @@ from server.settings_sources import load
 
 app = typer.Typer(add_completion=False, no_args_is_help=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
+app.add_typer(admin.app, name="admin")
 app.add_typer(audit.app, name="audit")
 app.add_typer(secrets.keys, name="keys")
 app.add_typer(secrets.secrets, name="secrets")
-
-app.add_typer(admin.app, name="admin")
 
 
 def _say(text: str) -> None:
@@ -43,11 +42,10 @@ def run(  # noqa: PLR0917 - one parameter for each option
     workers: Annotated[int | None, typer.Option(help="Web processes.")] = None,
 ) -> None:
     """Run the AxonML server in the foreground, until Ctrl-C or SIGTERM."""
+    if context.invoked_subcommand is not None:
+        return
     given = {"host": host, "port": port, "data_dir": data_dir, "workers": workers}
     overrides = {"server": {name: value for name, value in given.items() if value is not None}}
-    if context.invoked_subcommand is not None:
-        context.obj = admin.Given(overrides, config)
-        return
     try:
         settings = load(overrides, config=config)
     except SettingsError as error:

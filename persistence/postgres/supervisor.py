@@ -109,14 +109,6 @@ class BundledPostgres:
             self._stopping = False
             return await self._bring_up()
 
-    def join(self) -> str:
-        """`dsn` of the server that somebody else has started; starts none. Raises PostgresError when none runs."""
-        found = cluster.postmaster(self._layout)
-        if found is None:
-            raise PostgresError(f"no PostgreSQL runs in {self._layout.directory}; start AxonML first")
-        self._sockets = found.socket_directory
-        return self.dsn
-
     async def stop(self, *, fast_limit: float = 30.0) -> None:
         """End the server, waiting at most about `fast_limit` + 10 seconds; does nothing when none runs."""
         self._stopping = True
