@@ -350,13 +350,13 @@ def test_automatic_errors_follow_from_the_operation() -> None:
         for name, op in {
             "plain": operation(),
             "public": operation(security="public"),
-            "one": operation(path="/things/{id}", params=(one,)),
+            "one": operation(path="/things/{id}", params=(one,), security="public"),
             "bare": operation(bare=True, errors=(405,)),
         }.items()
     }
-    assert statuses["plain"] == {"200", "400", "401", "403", "429", "500", "503"}
-    assert statuses["plain"] - statuses["public"] == {"401", "403"}
-    assert statuses["one"] - statuses["plain"] == {"404"}
+    assert statuses["plain"] == {"200", "400", "401", "403", "404", "429", "500", "503"}
+    assert statuses["plain"] - statuses["public"] == {"401", "403", "404"}
+    assert statuses["one"] - statuses["public"] == {"404"}
     assert statuses["bare"] == {"200", "405"}
 
 
