@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pytest
 import strawberry
@@ -95,6 +95,16 @@ class Subscribing:
 SCHEMA = strawberry.Schema(
     Query, subscription=Subscribing, extensions=extensions(LIMITS, RATES), execution_context_class=OnePassExecutor
 )
+
+
+async def _never() -> AsyncGenerator[int, None]:
+    await asyncio.Event().wait()
+    raise AssertionError("nothing sets it")
+
+
+@strawberry.type
+class Hanging(Subscribing):
+    never: Annotated[AsyncGenerator[int, None], strawberry.subscription(resolver=_never)]
 
 
 ASKING = Asking(SCHEMA._schema, Documents(LIMITS), KeptTexts(), LIMITS, RATES)
@@ -245,6 +255,17 @@ async def test_an_event_that_takes_too_long_is_left_out_and_the_rest_follow(ann:
     assert late["errors"][0]["extensions"]["code"] == "DEADLINE_EXCEEDED"
     ann.gate.set()
     assert [json.loads(text)["data"]["ticks"]["number"] async for text in stream] == [1, 2]
+
+
+async def test_a_subscription_that_does_not_open_in_time_is_refused(ann: Context) -> None:
+    limits = LimitsSettings(graphql_seconds=0.05)
+    schema = strawberry.Schema(Query, subscription=Hanging, execution_context_class=OnePassExecutor)
+    asking = Asking(schema._schema, Documents(limits), KeptTexts(), limits, RATES)
+    asked = asking.ask("subscription { never }", None, None, None, ann)
+    subscription = await Subscriptions(asking, encode=encode).open(asked, ann)
+    assert subscription is not None
+    assert subscription.refused[0].extensions is not None
+    assert subscription.refused[0].extensions["code"] == "DEADLINE_EXCEEDED"
 
 
 async def test_a_source_that_fails_says_so_to_its_own_client(subscriptions: Subscriptions, ann: Context) -> None:
