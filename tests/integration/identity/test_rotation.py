@@ -122,7 +122,8 @@ async def works(url: str, data: Path, held: Before) -> None:
     """Whether nothing was lost: the token, its renewal, and a sign-in with the app."""
     held.clock.forward(seconds=90)
     async with Database(url) as database, instance(database, data, clock=held.clock) as opened:
-        assert await opened.identity.authenticate(authorization=f"Bearer {held.access}")
+        scope = await opened.identity.authenticate(authorization=f"Bearer {held.access}")
+        assert scope.principal.session_id is not None
         renewed = await opened.identity.sessions.refresh(held.refresh)
         assert renewed.tokens.access
         held.refresh = renewed.tokens.refresh
