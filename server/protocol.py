@@ -79,7 +79,7 @@ class BoundedHttp(HttpToolsProtocol):
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
 
-    def send_400_response(self, msg: str) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the words are ours
         """Refuses what is no request, or more of a head than may be, in the form of every other refusal."""
         problem = BadUserInput("this is no HTTP/1.1 request that can be read")
         if self._head_bytes > HEAD_BYTES:
