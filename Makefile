@@ -20,6 +20,8 @@ PEERS := benchmarks/.venv
 PEERS_STAMP := $(PEERS)/.ready
 LOCK := pyproject.toml constraints.txt
 
+PACKAGES := server schema resolvers domain persistence serving execution migrations
+
 # Workers of the test run. Tests wait for processes about half of their time, so one more than two cores pays;
 # idle workers take over what is queued elsewhere, because a few tests take as long as hundreds of others.
 TEST_WORKERS ?= 3
@@ -45,11 +47,12 @@ demo: $(EXAMPLES_STAMP) ## Train, log, register, deploy and predict against a te
 	@exec $(BIN)/python examples/demo.py
 
 .PHONY: check
-check: $(DEV_STAMP) ## Formatting, lint, types and import contracts, without the tests
+check: $(DEV_STAMP) ## Formatting, lint, types, import contracts and insecure code, without the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -ll -r $(PACKAGES)
 
 .PHONY: test
 test: check ## Everything `check` does, then the tests; an unexpected skip fails

@@ -48,18 +48,21 @@ class Change(Connection):
         self,
         resource: str | None,
         *others: str,
+        account_id: str | None = None,
         workspace_id: str | None = None,
         session_id: str | None = None,
         outcome: Outcome = Outcome.OK,
     ) -> None:
         """Says that something was changed, and what by its id. To be called when that is certain but for the commit.
 
-        `workspace_id` and `session_id` are those concerned, where they are not those of the caller.
+        `account_id` is the account that came to be by it, and did it; `workspace_id` and `session_id` are those
+        concerned, where they are not those of the caller.
         """
         event = audit.under_way()
         if event is None or event.told or event.action in audit.EXEMPT:
             return
-        signed_in = event.account_id is not None
+        account_id = account_id or event.account_id
+        signed_in = account_id is not None
         self._made = (
             event,
             _row(
@@ -67,7 +70,7 @@ class Change(Connection):
                 outcome,
                 resource,
                 others,
-                actor_id=event.account_id if signed_in else event.actor_id,
+                actor_id=account_id if signed_in else event.actor_id,
                 session_id=session_id or (None if signed_in else event.session_id),
                 api_key_id=None if signed_in else event.api_key_id,
                 workspace_id=workspace_id or (None if signed_in else event.workspace_id),

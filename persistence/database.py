@@ -42,6 +42,8 @@ class PoolSettings:
     statement_timeout: float = 30.0
     lock_timeout: float = 10.0
     idle_in_transaction_timeout: float = 60.0
+    name: str = "axonml"
+    """What the database calls these connections."""
 
 
 def _milliseconds(seconds: float) -> str:
@@ -60,7 +62,7 @@ def tortoise_config(dsn: str, pool: PoolSettings | None = None) -> dict[str, Any
         "command_timeout": pool.statement_timeout + 5,
         "timeout": pool.wait,
         "server_settings": {
-            "application_name": "axonml",
+            "application_name": pool.name,
             "statement_timeout": _milliseconds(pool.statement_timeout),
             "lock_timeout": _milliseconds(pool.lock_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(pool.idle_in_transaction_timeout),

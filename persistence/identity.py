@@ -77,7 +77,10 @@ class PostgresIdentity:
             await tx.execute("UPDATE instance SET setup_done_at = $1, setup_token_hash = NULL WHERE id = 1", now)
             await _insert_founder(tx, founding, now)
             session = None if founding.session is None else founding.session.id
-            tx.made(founding.user.id, workspace_id=founding.workspace.id, session_id=session)
+            user_id, workspace_id = founding.user.id, founding.workspace.id
+            # Of a command it was somebody at the server.
+            founder = None if session is None else user_id
+            tx.made(user_id, account_id=founder, workspace_id=workspace_id, session_id=session)
         return FoundingOutcome.DONE
 
     # --- sessions ------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from domain.identity.invites import MAX_INVITES, WRONG_INVITE
 from domain.identity.workspaces import MAX_WORKSPACES
 from domain.paging import Keyset, Page, PageRequest
 from persistence.accounts import insert_user
+from persistence.audit import change
 from persistence.database import Connection, Database
 from persistence.pages import Listing, pages
 from persistence.sessions import insert_session
@@ -51,7 +52,7 @@ class PostgresInvites:
 
     async def create(self, scope: Scope, invite: Invite, token_digest: str) -> None:
         place = ids.to_uuid(scope.workspace_id)
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await owned(tx, scope, scope.workspace_id, field="workspace")
             if await tx.fetchval(_MEMBER, place, invite.email) is not None:
                 raise Conflict("this address belongs to a member of the workspace already", field="email")
@@ -77,19 +78,22 @@ class PostgresInvites:
                 invite.created_at,
                 invite.expires_at,
             )
+            tx.made(invite.id)
 
     async def revoke(self, scope: Scope, invite_id: str, now: datetime) -> None:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             await owned(tx, scope, scope.workspace_id, field="workspace")
-            revoked = await tx.execute(
-                "UPDATE invites SET revoked_at = coalesce(revoked_at, $3)"
-                " WHERE id = $1 AND workspace_id = $2 AND used_at IS NULL",
+            # The lock of the workspace is held: nobody else uses or revokes it meanwhile.
+            found = await tx.fetchrow(
+                "SELECT revoked_at FROM invites WHERE id = $1 AND workspace_id = $2 AND used_at IS NULL",
                 ids.to_uuid(invite_id),
                 ids.to_uuid(scope.workspace_id),
-                now,
             )
-            if revoked != 1:
+            if found is None:
                 raise NotFound("there is no such invite, or it was used", field="id")
+            if found["revoked_at"] is None:
+                await tx.execute("UPDATE invites SET revoked_at = $2 WHERE id = $1", ids.to_uuid(invite_id), now)
+                tx.made(invite_id)
 
     async def page(self, scope: Scope, request: PageRequest, keyset: Keyset, now: datetime) -> Page[Invite]:
         workspace = ids.to_uuid(scope.workspace_id)
@@ -109,7 +113,7 @@ class PostgresInvites:
 
     async def accept(self, scope: Scope, token_digest: str, now: datetime) -> Workspace:
         user = ids.to_uuid(scope.principal.user_id)
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             workspace = await _invited_to(tx, token_digest, field="token")
             email = await tx.fetchval(
                 "SELECT email FROM users WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL"
@@ -122,10 +126,11 @@ class PostgresInvites:
                 await check_room(tx, place, field=None)
                 await check_joined(tx, user)
                 await join(tx, place, user, role, field=None)
+                tx.made(workspace.id, workspace_id=workspace.id)
         return workspace
 
     async def register(self, user: User, password_hash: str, token_digest: str, session: NewSession) -> None:
-        async with self._database.transaction() as tx:
+        async with change(self._database) as tx:
             workspace = await _invited_to(tx, token_digest, field="invite")
             place = ids.to_uuid(workspace.id)
             role = await _take(tx, token_digest, place, user.email, user.created_at, field="invite")
@@ -136,11 +141,12 @@ class PostgresInvites:
                 raise Conflict("this address has an account; sign in and accept the invite", field="email") from None
             await join(tx, place, ids.to_uuid(user.id), role)
             await insert_session(tx, ids.to_uuid(user.id), session)
+            tx.made(user.id, account_id=user.id, workspace_id=workspace.id, session_id=session.id)
 
     async def settle(self, user: User, password_hash: str, workspace: Workspace) -> bool:
         place = ids.to_uuid(workspace.id)
         try:
-            async with self._database.transaction() as tx:
+            async with change(self._database) as tx:
                 await tx.execute(LOCK_LIST)
                 if await tx.fetchval("SELECT count(*) FROM workspaces WHERE deleted_at IS NULL") >= MAX_WORKSPACES:
                     raise Conflict("there is no room for another account with a workspace of its own")
@@ -156,6 +162,7 @@ class PostgresInvites:
                 )
                 await insert_user(tx, user, password_hash, place)
                 await join(tx, place, ids.to_uuid(user.id), WorkspaceRole.OWNER)
+                tx.made(user.id, account_id=user.id, workspace_id=workspace.id)
         except asyncpg.UniqueViolationError:  # of the address: nothing else makes workspaces while the list is locked
             return False
         return True

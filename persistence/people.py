@@ -23,6 +23,7 @@ from domain.paging import Page
 from domain.patch import Keep
 from persistence import idempotency
 from persistence.accounts import USER, insert_user, read_user
+from persistence.audit import change as changing
 from persistence.database import Connection, Database
 from persistence.pages import Listing, pages
 from persistence.sessions import end_sessions, lock_user
@@ -107,7 +108,7 @@ class PostgresPeople:
 
     async def create(self, scope: Scope | None, user: User, password_hash: str, token: ClientToken | None) -> User:
         identifier = ids.to_uuid(user.id)
-        async with self._database.transaction() as tx:
+        async with changing(self._database) as tx:
             await _administrate(tx, scope)
             first = None if scope is None else await idempotency.claim(tx, scope, token, identifier)
             if first is not None:
@@ -118,12 +119,13 @@ class PostgresPeople:
             except asyncpg.UniqueViolationError:
                 raise Conflict("this address has an account already", field="email") from None
             await join(tx, place, identifier, WorkspaceRole.EDITOR)
+            tx.made(user.id)
         return user
 
     async def change(self, scope: Scope | None, user_id: str, change: AccountChange, now: datetime) -> Changed:
         user = ids.to_uuid(user_id)
         ended: list[str] = []
-        async with self._database.transaction() as tx:
+        async with changing(self._database) as tx:
             await _administrate(tx, scope)
             await lock_user(tx, user)
             old = await _user(tx, user)
@@ -144,17 +146,20 @@ class PostgresPeople:
                 await tx.execute("DELETE FROM pending_sign_ins WHERE user_id = $1", user)
                 ended = await end_sessions(tx, user, "disabled" if disabled else "password_reset", now, None)
             changed = await _user(tx, user)
+            if ended or changed != old or password_hash is not None or change.drop_factors:
+                tx.made(user_id)
         return Changed(changed, ended)
 
     async def rename(self, user_id: str, name: str) -> User:
         user = ids.to_uuid(user_id)
-        async with self._database.transaction() as tx:
+        async with changing(self._database) as tx:
             await tx.execute("UPDATE users SET name = $2 WHERE id = $1 AND deleted_at IS NULL", user, name)
+            tx.made(user_id)
             return await _user(tx, user)
 
     async def delete(self, scope: Scope, user_id: str, now: datetime) -> Farewell:
         user = ids.to_uuid(user_id)
-        async with self._database.transaction() as tx:
+        async with changing(self._database) as tx:
             await _administrate(tx, scope)
             await tx.execute(_LOCK_WORKSPACES, user)
             await lock_user(tx, user)
@@ -167,6 +172,7 @@ class PostgresPeople:
             await tx.execute("DELETE FROM memberships WHERE user_id = $1", user)
             await tx.execute("DELETE FROM invites WHERE created_by_id = $1 OR email = $2", user, old.email)
             await tx.execute(_TOMBSTONE, user, now)
+            tx.made(user_id)
         return Farewell(
             [ids.from_uuid("ses", row["id"]) for row in sessions if row["ended_at"] is None],
             ended_keys(keys),

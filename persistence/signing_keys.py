@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from domain.identity.ports import SigningKey
+from persistence.audit import change
 from persistence.database import Database
 
 
@@ -20,6 +23,22 @@ class PostgresSigningKeys:
             fingerprint,
         )
         return stored
+
+    async def rotate(self, following: SigningKey, *, forget: datetime) -> None:
+        """Retires every key but a new one, and forgets those that were retired before a time."""
+        async with change(self._database) as tx:
+            await tx.execute("SELECT 1 FROM instance WHERE id = 1 FOR UPDATE")
+            now = following.not_before
+            await tx.execute("UPDATE signing_keys SET retired_at = $1 WHERE retired_at IS NULL", now)
+            await tx.execute("DELETE FROM signing_keys WHERE retired_at < $1", forget)
+            await tx.execute(
+                "INSERT INTO signing_keys (kid, private_encrypted, public_raw, not_before) VALUES ($1, $2, $3, $4)",
+                following.kid,
+                following.private_sealed,
+                following.public,
+                now,
+            )
+            tx.made(following.kid)
 
     async def signing_keys(self, candidate: SigningKey | None = None) -> list[SigningKey]:
         async with self._database.transaction() as tx:

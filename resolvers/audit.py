@@ -23,7 +23,7 @@ def audited(name: str, resolve: Callable[..., Any] | None) -> Callable[..., Any]
     if resolve is None or name in DATA_PLANE:
         return resolve
 
-    async def run(source: object, info: GraphQLResolveInfo, **arguments: Any) -> Any:
+    async def run(source: object, info: GraphQLResolveInfo[Context], **arguments: Any) -> Any:
         context: Context = info.context
         event = Event.of(name, context.request_id, context.client.address, context.scope)
         async with during(context.services.audit, event):

@@ -39,6 +39,7 @@ from schema.logs import LogMutation, LogSubscription
 from schema.metrics import MetricMutation, MetricQuery, MetricSubscription
 from schema.models import ModelMutation, ModelQuery
 from schema.passkeys import PasskeyMutation
+from schema.people import PeopleMutation, PeopleQuery
 from schema.run_changes import RunMutation
 from schema.runs import RunQuery, RunSubscription
 from schema.scalars import SCALARS
@@ -54,6 +55,7 @@ QUERIES = (
     ServerQuery,
     IdentityQuery,
     WorkspaceQuery,
+    PeopleQuery,
     ExperimentQuery,
     RunQuery,
     MetricQuery,
@@ -68,6 +70,7 @@ MUTATIONS = (
     SecondFactorMutation,
     PasskeyMutation,
     WorkspaceMutation,
+    PeopleMutation,
     ExperimentMutation,
     RunMutation,
     MetricMutation,

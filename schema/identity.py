@@ -13,6 +13,7 @@ from domain.access import UserRole
 from domain.identity import KeyExpiry
 from domain.identity.factors import FactorKind
 from resolvers import identity as resolve
+from resolvers import people as resolve_people
 from resolvers import workspaces as resolve_workspaces
 from resolvers.identity import SessionKind
 from schema.node import Node
@@ -72,6 +73,8 @@ class User(Node):
     name: str
     role: UserRole
     mfa_enabled: bool
+    disabled: bool
+    must_change_password: Annotated[bool | None, strawberry.field(resolver=resolve_people.must_change_password)]
     created_at: datetime
     last_login_at: datetime | None
     runs: Annotated[

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import strawberry
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp
@@ -29,12 +29,15 @@ from server.figures import RequestFigures, SubscriptionFigures
 from server.graphql.documents import Documents
 from server.graphql.executor import OnePassExecutor
 from server.graphql.extensions import extensions
+from server.graphql.persisted import KeptTexts, Texts, TrustedTexts
+from server.graphql.trusted import trust
 from server.graphql.view import ContextFactory, GraphQLView, Page
 from server.rest import documentation
 from server.rest.handler import starlette_routes
 from server.rest.health import routes as health_routes
 from server.rest.route import Route
 from server.settings import Settings
+from server.web.documents import documents as own_documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,10 @@ def graphql_schema(settings: Settings, rates: Rates, documents: Documents) -> st
     return build(extensions(settings.limits, rates, documents), OnePassExecutor)
 
 
+def _no_explorer(_: Request) -> Response:
+    return RedirectResponse("/account", status_code=303)
+
+
 def create_app(
     settings: Settings,
     composed: Composed,
@@ -90,19 +97,29 @@ def create_app(
     pages: Sequence[BaseRoute] = (),
     page: Page | None = None,
 ) -> ASGIApp:
-    """The application. `pages` are the routes of the browser's pages, `page` what a browser gets at `/graphql`."""
+    """The application. `pages` are the routes of the browser's pages, `page` what a browser gets at `/graphql`.
+
+    Raises SettingsError when the list of trusted documents cannot be used.
+    """
     services = composed.services
     cookies = Cookies(secure=(settings.server.public_url or "").startswith("https://"))
     rates = Rates(settings.rates, workers=settings.server.workers)
     documents = Documents(settings.limits)
+    schema = graphql_schema(settings, rates, documents)
+    texts: Texts = KeptTexts()
+    if (trusted_documents := settings.graphql.trusted_documents) is not None:
+        core = schema._schema  # noqa: SLF001 - Strawberry has no public name for it
+        texts = TrustedTexts(trust(trusted_documents, own_documents(), documents, core))
+        page = _no_explorer
     view = GraphQLView(
-        graphql_schema(settings, rates, documents),
+        schema,
         make_context=context_factory(services, cookies),
         authenticator=services.identity,
         connections=connections,
         limits=settings.limits,
         rates=rates,
         documents=documents,
+        texts=texts,
         page=page,
         figures=composed.subscriptions,
     )

@@ -10,10 +10,16 @@ from typing import Annotated
 
 import typer
 
+from server.commands import admin, audit, secrets
 from server.settings import SettingsError
 from server.settings_sources import load
 
 app = typer.Typer(add_completion=False, no_args_is_help=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+app.add_typer(admin.app, name="admin")
+app.add_typer(audit.app, name="audit")
+app.add_typer(secrets.keys, name="keys")
+app.add_typer(secrets.secrets, name="secrets")
 
 
 def _say(text: str) -> None:

@@ -102,6 +102,7 @@ async def compose(
                 relying_party=relying_party(settings),
                 origin=settings.server.origin,
                 connections=connections,
+                keep=supervisor.keep,
             ) as identity,
         ):
             experiment_rows, run_rows, model_rows = (

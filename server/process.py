@@ -18,6 +18,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from domain import audit
 from domain.control import DatabaseKind
 from domain.errors import DomainError
 from server import lock, logs
@@ -224,9 +225,10 @@ class Host:
             identity = composed.services.identity
             # Read only while it is needed: once there is an administrator the operator may take the file away.
             password = settings.auth.first_admin_password() if await identity.founder.required() else None
-            self._setup_token = await identity.founder.ensure(
-                email=settings.auth.admin_email, password=password.get_secret_value() if password else None
-            )
+            async with audit.during(composed.services.audit, audit.Event("authSetup", "start")):
+                self._setup_token = await identity.founder.ensure(
+                    email=settings.auth.admin_email, password=password.get_secret_value() if password else None
+                )
         except (DatabaseUnusable, RootSecretError) as problem:
             raise StartupError(str(problem)) from None
         except DomainError as problem:
@@ -235,7 +237,9 @@ class Host:
 
     def _greet(self) -> None:
         url = self._settings.server.origin
-        lines = [f"AxonML {self._version} is running", f"  URL       {url}", f"  GraphiQL  {url}/graphql"]
+        lines = [f"AxonML {self._version} is running", f"  URL       {url}"]
+        if self._settings.graphql.trusted_documents is None:
+            lines.append(f"  GraphiQL  {url}/graphql")
         if self._setup_token is not None:
             lines.append(f"  Set up    {url}/setup#{self._setup_token}")
             lines.append("            (opens once, to make the first administrator)")

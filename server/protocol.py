@@ -10,17 +10,25 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, cast
 
+import orjson
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
+from domain.errors import BadUserInput
+from domain.unique import unique
 from server.edge.streams import ABORT, ARRIVED
+from server.rest.errors import rest_body
 from server.settings import LimitsSettings
 
 HEAD_BYTES: Final = 64 * 1024
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_UNREADABLE: Final = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n"
+)
 
 
 class BoundedConfig(uvicorn.Config):
@@ -73,6 +81,15 @@ class BoundedHttp(HttpToolsProtocol):
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
 
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the words are ours
+        """Refuses what is no request, or more of a head than may be, in the form of every other refusal."""
+        problem = BadUserInput("this is no HTTP/1.1 request that can be read")
+        if self._head_bytes > HEAD_BYTES:
+            problem = BadUserInput(f"the address and the headers must together be at most {HEAD_BYTES} bytes")
+        body = orjson.dumps(rest_body(problem, unique()))
+        self.transport.write(_UNREADABLE % len(body) + body)
+        self.transport.close()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key] # ASGI has no word for it
@@ -108,7 +125,7 @@ class BoundedHttp(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > HEAD_BYTES:
-            raise HeadTooLargeError  # the parser stops, and uvicorn answers 400
+            raise HeadTooLargeError  # the parser stops, and we answer 400
 
     def _await_head(self) -> None:
         # One timer serves all requests that come before it rings: one for each would be started and stopped in vain.

@@ -234,7 +234,7 @@ class AuthSettings(_Section):
         if self.require_mfa:
             raise ValueError("require_mfa: this version leaves second factors to each user; remove the setting")
         if self.jwt_secret is not None:
-            _check_secret(self.jwt_secret.get_secret_value())
+            check_secret(self.jwt_secret.get_secret_value())
         if self.admin_password is not None and self.admin_password_file is not None:
             raise ValueError("admin_password: set either the password or the file, not both")
         has_password = self.admin_password is not None or self.admin_password_file is not None
@@ -261,7 +261,8 @@ class AuthSettings(_Section):
         return SecretStr(text)
 
 
-def _check_secret(secret: str) -> None:
+def check_secret(secret: str) -> None:
+    """Raises ValueError for a root secret that is too short, or a sample."""
     if len(secret.encode()) < 32:
         raise ValueError("jwt_secret: at least 32 bytes are needed, for example the output of `openssl rand -hex 32`")
     lowered = secret.lower()
@@ -369,6 +370,17 @@ class LimitsSettings(_Section):
     )
     send_seconds: float = Field(
         30.0, gt=0, le=3600, description="A client that takes nothing of what it is sent for so long is cut off."
+    )
+
+
+class GraphqlSettings(_Section):
+    """Which GraphQL operations are served."""
+
+    trusted_documents: HomePath | None = Field(
+        None,
+        description="JSON file, or directory of `*.graphql` files, with the only operations that are served, besides"
+        " those of the server's own pages; GraphiQL and introspection are off then. Unset: every operation within the"
+        " limits.",
     )
 
 
@@ -504,6 +516,7 @@ class Settings(BaseSettings):
     webauthn: WebauthnSettings = Field(default_factory=WebauthnSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
+    graphql: GraphqlSettings = Field(default_factory=GraphqlSettings)
     rates: RatesSettings = Field(default_factory=RatesSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     inference: InferenceSettings = Field(default_factory=InferenceSettings)

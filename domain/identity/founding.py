@@ -7,7 +7,7 @@ import hmac
 import secrets
 from typing import Final
 
-from domain import audit, ids, names
+from domain import ids, names
 from domain.access import UserRole
 from domain.errors import Conflict, Unauthenticated
 from domain.identity import rules
@@ -74,7 +74,6 @@ class Founder:
         if state.token_hash is None or not hmac.compare_digest(state.token_hash, presented):
             raise Unauthenticated(_WRONG_SETUP_TOKEN, field="token")
         founding = await self._founding(email, password, name, client or ClientInfo())
-        audit.concerning(founding.user.id)
         match await self._repository.found(founding, presented, self._sessions.now()):
             case FoundingOutcome.CLOSED:
                 raise Conflict(ALREADY_SET_UP)

@@ -15,6 +15,7 @@ ROUTES: Final[frozenset[tuple[str, str]]] = frozenset(
         ("GET", "/health/ready"),
         ("POST", "/api/auth/setup"),
         ("POST", "/api/auth/login"),
+        ("POST", "/api/auth/register"),
         ("POST", "/api/auth/refresh"),
         ("POST", "/api/auth/mfa/totp/verify"),
         ("POST", "/api/auth/mfa/recovery"),
@@ -55,6 +56,7 @@ ROOT_FIELDS: Final[dict[str, frozenset[str]]] = {
             "__typename",
             "authSetup",
             "authLogin",
+            "authRegister",
             "authRefresh",
             "mfaTotpVerify",
             "recoveryCodeUse",
@@ -62,5 +64,14 @@ ROOT_FIELDS: Final[dict[str, frozenset[str]]] = {
             "webauthnAuthenticateFinish",
         }
     ),
+    "subscription": frozenset(),
+}
+
+# What a session may do beside that whose password somebody else chose, until it is changed. The page that changes it is
+# one of the pages above.
+CHANGING_ROUTES: Final[frozenset[tuple[str, str]]] = frozenset({("GET", "/api/auth/me"), ("POST", "/api/auth/logout")})
+CHANGING_FIELDS: Final[dict[str, frozenset[str]]] = {
+    "query": frozenset({"viewer"}),
+    "mutation": frozenset({"passwordChange", "authLogout"}),
     "subscription": frozenset(),
 }

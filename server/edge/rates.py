@@ -31,6 +31,7 @@ _UNCOUNTED: Final = frozenset({"/health"})  # whoever asks whether the server li
 _SIGN_IN: Final = frozenset(
     {
         "/api/auth/login",
+        "/api/auth/register",
         "/api/auth/setup",
         "/api/auth/mfa/totp/verify",
         "/api/auth/mfa/recovery",
@@ -42,6 +43,7 @@ _REFRESH: Final = frozenset({"/api/auth/refresh"})
 SIGN_IN_FIELDS: Final = frozenset(
     {
         "authLogin",
+        "authRegister",
         "authSetup",
         "mfaTotpVerify",
         "recoveryCodeUse",

@@ -92,7 +92,14 @@ def edge(
             app,
             allow_origins=settings.server.cors_origins,
             allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
-            allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "X-Axonml-Workspace", "X-Request-Id"),
+            allow_headers=(
+                "Authorization",
+                "Content-Type",
+                "Idempotency-Key",
+                "X-Axonml-Cost",
+                "X-Axonml-Workspace",
+                "X-Request-Id",
+            ),
             expose_headers=("X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"),
         )
     app = TrustedHosts(app, trusted_hosts(settings.server))

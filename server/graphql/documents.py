@@ -8,7 +8,7 @@ documents out, and never see the hints that others get. Beyond that nothing here
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -146,15 +146,15 @@ class Documents:
         self.hits = 0
         self.misses = 0
 
-    def trust(self, schema: GraphQLSchema, texts: Iterable[str]) -> None:
-        """Reads documents that are kept for good. Raises GraphQLError or DomainError for one that could not run."""
-        for text in texts:
-            known = self._read(schema, text, explorer=True)
-            if known.refusal is not None:
-                raise known.refusal
-            if known.errors:
-                raise known.errors[0]
-            self._trusted[text] = known
+    def trust(self, schema: GraphQLSchema, text: str) -> KnownDocument:
+        """Reads a document and keeps it for good. Raises GraphQLError or DomainError for one that could not run."""
+        known = self._read(schema, text, explorer=True)
+        if known.refusal is not None:
+            raise known.refusal
+        if known.errors:
+            raise known.errors[0]
+        self._trusted[text] = known
+        return known
 
     def knows(self, text: str, *, explorer: bool) -> bool:
         """Whether the document was read already, for callers of the same kind."""

@@ -36,6 +36,7 @@ from graphql import (
 from graphql.type import GraphQLField, GraphQLInterfaceType, GraphQLNonNull
 
 from domain.errors import PayloadTooLarge, QueryTooComplex
+from server.graphql import introspection
 from server.settings import LimitsSettings
 
 UNPAGED_LIST: Final = 10
@@ -50,6 +51,7 @@ _LIST_ARGUMENTS: Final = ("ids", "runIds", "keys")
 
 Variables = Mapping[str, Any]
 Cost = Callable[[Variables], int]
+_EVERY_TYPE: Final[Cost] = lambda _variables: 0  # noqa: E731 - a mark in place of a page: below the list of all types
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,9 @@ class Meter:
     def _field(self, node: FieldNode, parent: Any, page: Cost | None) -> _Part:
         name = node.name.value
         if name.startswith("__"):
-            return _Part(fields=1, fixed=1)  # introspection has its own rule, and needs a signed-in caller
+            return self._about_the_schema(node)
+        if isinstance(parent, GraphQLObjectType) and parent.name.startswith("__"):
+            return self._of_the_schema(node, parent, page)
         known = isinstance(parent, GraphQLObjectType | GraphQLInterfaceType)
         definition = parent.fields.get(name) if known else None
         arguments = {argument.name.value: argument.value for argument in node.arguments or ()}
@@ -260,6 +264,37 @@ class Meter:
         else:
             part.costs.append(_multiplied(inner, times, extra))
         return part
+
+    def _about_the_schema(self, node: FieldNode) -> _Part:
+        """A field of introspection: counted like others but for its depth, which validation bounds by its own rule."""
+        form = introspection.ROOTS.get(node.name.value)
+        inner = _Part()
+        if form is not None and node.selection_set is not None:
+            inner = self._selections(node.selection_set, self._schema.type_map.get(form), None)
+        return self._shallow(node, inner, 1)
+
+    def _of_the_schema(self, node: FieldNode, parent: GraphQLObjectType, page: Cost | None) -> _Part:
+        """A field inside one; `page` says that its owner is one of all types."""
+        name = node.name.value
+        definition = parent.fields.get(name)
+        if node.selection_set is None or definition is None:
+            return self._shallow(node, _Part(), 1)
+        place = (parent.name, name)
+        lengths = introspection.lengths(self._schema)
+        average, longest = lengths.get(place, (1, 1))
+        below = _EVERY_TYPE if place == introspection.SCHEMA_TYPES or (page and place in lengths) else None
+        inner = self._selections(node.selection_set, get_named_type(definition.type), below)
+        return self._shallow(node, inner, average if page is _EVERY_TYPE else longest)
+
+    @staticmethod
+    def _shallow(node: FieldNode, inner: _Part, times: int) -> _Part:
+        return _Part(
+            depth=0,
+            aliases=min(inner.aliases + (node.alias is not None), _CEILING),
+            directives=inner.directives,
+            fields=1,
+            fixed=min(1 + times * inner.cost({}), _CEILING),
+        )
 
     @staticmethod
     def _page(definition: GraphQLField | None, arguments: Mapping[str, ValueNode]) -> Cost | None:

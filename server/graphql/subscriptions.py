@@ -115,8 +115,7 @@ class _Shared:
             async with asyncio.timeout(seconds):
                 return await result
         except TimeoutError:
-            late = DeadlineExceeded(f"an event took longer than {seconds:g} s and was left out")
-            return ExecutionResult(None, [GraphQLError(late.message, original_error=late)])
+            return _too_late("an event took", seconds)
 
 
 class Subscription:
@@ -193,12 +192,20 @@ class Subscriptions:
             return Subscription(self, context, refused=executor)
         source: Any = create_source_event_stream(executor)
         if executor.is_awaitable(source):
-            source = await source
+            source = await self._opened(source)
         if isinstance(source, ExecutionResult):
             return Subscription(self, context, refused=source.errors or ())
         key = (asked.text, asked.name, _canonical(asked.variables), context.scope)
         shared = self._shared.get(key) or _Shared(key, cast("OnePassExecutor", executor), own, self)
         return Subscription(self, own, source=(shared, source), report=report)
+
+    async def _opened(self, source: Awaitable[Any]) -> Any:
+        """The events of a subscription, which may take no longer to open than a query."""
+        try:
+            async with asyncio.timeout(self.limits.graphql_seconds):
+                return await source
+        except TimeoutError:
+            return _too_late("the subscription took", self.limits.graphql_seconds)
 
     def enter(self, shared: _Shared) -> _Shared:
         """One more client of what is shared under this key."""
@@ -218,6 +225,11 @@ class Subscriptions:
         if result.errors:
             entries["errors"] = [error.formatted for error in presented(result.errors, context)]
         return self.encode(entries)
+
+
+def _too_late(what: str, seconds: float) -> ExecutionResult:
+    late = DeadlineExceeded(f"{what} longer than {seconds:g} s and was ended")
+    return ExecutionResult(None, [GraphQLError(late.message, original_error=late)])
 
 
 def presented(errors: Sequence[GraphQLError], context: OperationContext) -> list[GraphQLError]:

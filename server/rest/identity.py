@@ -98,7 +98,7 @@ async def _keys(request: Request) -> Response:
         scope_of(request), PageRequest.of(asked.limit, asked.cursor), asked.offset
     )
     following = page.page_info.end_cursor if page.has_next_page else None
-    items = [_key(key) for key in page.nodes]
+    items = [key_answer(key) for key in page.nodes]
     return answer(ApiKeyList(items=items, total=page.total_count, next_cursor=following))
 
 
@@ -110,7 +110,7 @@ async def _key_create(request: Request) -> Response:
         scopes=[scope.value for scope in given.scopes],
         expires_at=_expiry(given.expires_at),
     )
-    return answer(ApiKeyCreated(secret=made.secret, api_key=_key(made.api_key)), 201)
+    return answer(ApiKeyCreated(secret=made.secret, api_key=key_answer(made.api_key)), 201)
 
 
 async def _key_revoke(request: Request) -> Response:
@@ -138,12 +138,14 @@ def user_answer(user: domain.User) -> User:
         name=user.name,
         role=UserRole(user.role.value),
         mfa_enabled=user.mfa_enabled,
+        must_change_password=user.must_change_password,
         created_at=write_datetime(user.created_at),
         last_login_at=_time(user.last_login_at),
     )
 
 
-def _key(key: domain.ApiKey) -> ApiKey:
+def key_answer(key: domain.ApiKey) -> ApiKey:
+    """An API key as REST shows it."""
     return ApiKey(
         id=key.id,
         name=key.name,

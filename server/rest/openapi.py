@@ -254,7 +254,7 @@ def _error_statuses(operation: Operation) -> list[int]:
     if not operation.bare:
         statuses |= {400, 429, 500, 503}
         if operation.security != "public":
-            statuses |= {401, 403}
+            statuses |= {401, 403, 404}  # the workspace of the header may not be there
         if any(param.place == "path" for param in operation.params):
             statuses.add(404)
         if operation.request is not None:

@@ -82,8 +82,8 @@ class Answer:
 class Operation:
     """Everything the contract says about one method of one path.
 
-    `errors` lists statuses beyond the automatic ones: 400, 429, 500 and 503 always, 401 and 403 when signed
-    in, 404 when the path has parameters, 413, 415 and 422 with a request body. `bare` switches the automatic
+    `errors` lists statuses beyond the automatic ones: 400, 429, 500 and 503 always, 401, 403 and 404 when
+    signed in, 404 when the path has parameters, 413, 415 and 422 with a request body. `bare` switches the automatic
     ones off. `idempotent` adds the Idempotency-Key header.
     """
 

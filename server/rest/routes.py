@@ -7,6 +7,7 @@ from typing import Final
 from starlette.routing import WebSocketRoute
 
 from server.rest import (
+    audit,
     endpoints,
     experiments,
     identity,
@@ -14,6 +15,7 @@ from server.rest import (
     metrics,
     models,
     passkeys,
+    people,
     permissions,
     runs,
     second_factors,
@@ -26,6 +28,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *identity.ROUTES,
     *second_factors.ROUTES,
     *passkeys.ROUTES,
+    *people.ROUTES,
     *permissions.ROUTES,
     *experiments.ROUTES,
     *runs.ROUTES,
@@ -35,6 +38,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *models.ROUTES,
     *endpoints.ROUTES,
     *system.ROUTES,
+    *audit.ROUTES,
 )
 
 SOCKETS: Final[tuple[WebSocketRoute, ...]] = stream.SOCKETS

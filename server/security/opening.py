@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -34,6 +34,7 @@ from persistence.workspaces import PostgresWorkspaces
 from server.security.apikeys import ApiKeys
 from server.security.passwords import Argon2Passwords
 from server.security.refresh import SealedRefreshTokens
+from server.security.rotation import settle
 from server.security.secrets import open_vault
 from server.security.setup_token import SetupTokenFile
 from server.security.tokens import open_access_tokens
@@ -65,16 +66,21 @@ async def identity_opened(
     relying_party: RelyingParty | None = None,
     connections: OpenConnections | None = None,
     origin: str = ServerSettings().origin,
+    keep: Callable[[str, Callable[[], Awaitable[None]]], None] | None = None,
     hasher: PasswordHasher | None = None,
 ) -> AsyncIterator[Identity]:
     """The use-cases of identity on a migrated database, for as long as the block runs.
 
-    Without `relying_party` there are no passkeys. `origin` is where people reach the server. `hasher` is for tests
-    alone; the default has the parameters of production. Raises RootSecretError.
+    Without `relying_party` there are no passkeys. `origin` is where people reach the server. `keep` takes what runs in
+    the background. `hasher` is for tests alone; the default has the parameters of production. Raises RootSecretError.
     """
     secret = settings.jwt_secret
+    if secret is None:
+        await settle(database, data_dir)
     vault = open_vault(None if secret is None else secret.get_secret_value(), data_dir)
     access_tokens = await open_access_tokens(PostgresSigningKeys(database), vault, clock)
+    if keep is not None:
+        keep("signing keys", access_tokens.watch)
     passwords = Argon2Passwords(hasher)
     code_hashes = Argon2Passwords(hasher or RECOVERY_CODES)
     try:

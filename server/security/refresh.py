@@ -19,7 +19,7 @@ from domain.identity.ports import PresentedRefresh
 from server.security.secrets import Vault
 
 PREFIX: Final = "axr_"
-_PURPOSE: Final = "refresh-key"
+PURPOSE: Final = "refresh-key"
 _ID, _COUNTER, _TAG = 16, 8, 32
 _LENGTH: Final = len(PREFIX) + 75  # 56 bytes in base64url without padding
 
@@ -31,7 +31,7 @@ class SealedRefreshTokens:
         self._vault = vault
 
     def new_key(self, session_id: str) -> bytes:
-        return self._vault.seal(_PURPOSE, secrets.token_bytes(32), session_id)
+        return self._vault.seal(PURPOSE, secrets.token_bytes(32), session_id)
 
     def issue(self, session_id: str, counter: int, sealed_key: bytes) -> str:
         body = _body(session_id, counter)
@@ -57,7 +57,7 @@ class SealedRefreshTokens:
         return hmac.compare_digest(self._tag(presented.session_id, body, sealed_key), presented.tag)
 
     def _tag(self, session_id: str, body: bytes, sealed_key: bytes) -> bytes:
-        return hmac.digest(self._vault.open(_PURPOSE, sealed_key, session_id), body, hashlib.sha256)
+        return hmac.digest(self._vault.open(PURPOSE, sealed_key, session_id), body, hashlib.sha256)
 
 
 def _body(session_id: str, counter: int) -> bytes:

@@ -87,13 +87,14 @@ def open_vault(setting: str | None, data_dir: Path) -> Vault:
     path = data_dir / FILE_NAME
     try:
         if not path.exists():
-            _create(path)
-        return Vault(_read(path))
+            write_secret(path, secrets.token_urlsafe(48))
+        return Vault(read_secret(path))
     except OSError as problem:
         raise RootSecretError(f"cannot use the root secret {path}: {problem.strerror}") from None
 
 
-def _read(path: Path) -> bytes:
+def read_secret(path: Path) -> bytes:
+    """The secret in a file that nobody else can read. Raises RootSecretError, OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         facts = os.fstat(descriptor)
@@ -107,12 +108,12 @@ def _read(path: Path) -> bytes:
     return text
 
 
-def _create(path: Path) -> None:
-    """Makes the file appear whole or not at all; another process that is faster wins."""
+def write_secret(path: Path, text: str) -> None:
+    """Makes the file (0600) appear whole or not at all; another process that is faster wins. Raises OSError."""
     descriptor, draft = tempfile.mkstemp(prefix=".secret-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(48) + "\n")
+            file.write(text + "\n")
             file.flush()
             os.fsync(descriptor)
         with contextlib.suppress(FileExistsError):

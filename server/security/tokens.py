@@ -33,16 +33,17 @@ REQUIRED: Final = ("iss", "aud", "sub", "sid", "jti", "exp", "iat", "nbf")
 SKEW: Final = 5
 """Seconds by which the clocks of two servers may differ."""
 
-RETIRED_ACCEPTED: Final = timedelta(hours=1)
-"""For so long after its retirement a key still verifies: longer than any access token lives."""
+RETIRED_ACCEPTED: Final = timedelta(minutes=65)
+"""For so long after its retirement a key still verifies: longer than any access token lives, signed a little later."""
 
 PROVEN_SECONDS: Final = 60.0
 """For so long at most a token that was proven is not proven again: its signature costs more than a small request."""
 
 PROVEN_MOST: Final = 10_000
-_PURPOSE: Final = "signing-key"
+PURPOSE: Final = "signing-key"
 _RELOAD_SECONDS: Final = 1.0
-_OTHER_ROOT: Final = (
+_WATCH_SECONDS: Final = 30.0
+OTHER_ROOT: Final = (
     "the database was made under another root secret: start the server with that one, in JWT_SECRET "
     "(or AXONML_SECRET_KEY) or as the file 'secret' of the data directory"
 )
@@ -131,14 +132,20 @@ class SignedAccessTokens:
             self._hold(await self._store.signing_keys())
             self._loaded_at = time.monotonic()
 
+    async def watch(self) -> None:
+        """Takes up keys that were made and retired elsewhere; to be kept by the process's supervisor."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            await self._reload()
+
     def _hold(self, keys: Iterable[SigningKey]) -> None:
         for key in keys:
             self._keys[key.kid] = key
             if key.kid not in self._private:
                 try:
-                    raw = self._vault.open(_PURPOSE, key.private_sealed, key.kid)
+                    raw = self._vault.open(PURPOSE, key.private_sealed, key.kid)
                 except SealBroken:
-                    raise RootSecretError(_OTHER_ROOT) from None
+                    raise RootSecretError(OTHER_ROOT) from None
                 self._private[key.kid] = Ed25519PrivateKey.from_private_bytes(raw)
                 self._public[key.kid] = self._private[key.kid].public_key()
 
@@ -213,7 +220,7 @@ def new_signing_key(vault: Vault, now: datetime) -> SigningKey:
     kid = secrets.token_urlsafe(12)
     return SigningKey(
         kid=kid,
-        private_sealed=vault.seal(_PURPOSE, private.private_bytes_raw(), kid),
+        private_sealed=vault.seal(PURPOSE, private.private_bytes_raw(), kid),
         public=private.public_key().public_bytes_raw(),
         not_before=now,
     )
@@ -225,6 +232,6 @@ async def open_access_tokens(store: SigningKeyStore, vault: Vault, clock: Clock)
     Raises RootSecretError when the database belongs to another root secret.
     """
     if await store.claim_root(vault.fingerprint()) != vault.fingerprint():
-        raise RootSecretError(_OTHER_ROOT)
+        raise RootSecretError(OTHER_ROOT)
     keys = await store.signing_keys(new_signing_key(vault, clock.now()))
     return SignedAccessTokens(store, vault, keys, clock)

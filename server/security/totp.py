@@ -18,7 +18,7 @@ from domain.identity.factors import TotpFactor, TotpSetup
 from server.security.secrets import Vault
 
 ISSUER: Final = "AxonML"
-_PURPOSE: Final = "totp-secret"
+PURPOSE: Final = "totp-secret"
 _SCALE: Final = 5
 # Newest first: a code that is right for two steps moves the last step as far as it can.
 _WINDOW: Final = (1, 0, -1)
@@ -34,14 +34,14 @@ class SealedTotpCodes:
         return pyotp.random_base32()
 
     def seal(self, user_id: str, secret: str) -> bytes:
-        return self._vault.seal(_PURPOSE, secret.encode(), _place(user_id))
+        return self._vault.seal(PURPOSE, secret.encode(), place_of(user_id))
 
     async def shown(self, secret: str, address: str) -> TotpSetup:
         url = pyotp.TOTP(secret).provisioning_uri(name=address, issuer_name=ISSUER)
         return TotpSetup(secret, url, await asyncio.to_thread(_picture, url))
 
     def step(self, factor: TotpFactor, code: str, now: datetime) -> int | None:
-        secret = self._vault.open(_PURPOSE, factor.secret_sealed, _place(factor.user_id)).decode()
+        secret = self._vault.open(PURPOSE, factor.secret_sealed, place_of(factor.user_id)).decode()
         codes = pyotp.TOTP(secret)
         present, given = codes.timecode(now), code.encode()
         right = [
@@ -52,7 +52,8 @@ class SealedTotpCodes:
         return right[0] if right else None
 
 
-def _place(user_id: str) -> str:
+def place_of(user_id: str) -> str:
+    """What the secret of a user is bound to."""
     return f"{user_id}/totp_factors.secret_sealed"
 
 

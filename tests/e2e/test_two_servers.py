@@ -37,6 +37,7 @@ async def test_what_ends_or_is_used_up_here_is_so_there(folder: Path, database_u
     async with pair(folder, database_url, admin=False) as (first, second):
         account = await _set_up_once(first, second)
         assert await _end_a_session(first, second, account) == [4403]
+        assert await _revoke_a_key(first, second, account) == [4403]
 
 
 async def _set_up_once(first: Server, second: Server) -> dict[str, str]:
@@ -88,6 +89,23 @@ async def _end_a_session(first: Server, second: Server, account: dict[str, str])
         assert following.done()
         kept = await there.get("/api/auth/me", headers=other)
         assert kept.status_code == 200, "the other session of the same user goes on"
+        return watch.closed
+
+
+async def _revoke_a_key(first: Server, second: Server, account: dict[str, str]) -> list[int]:
+    """Revokes an API key at one server; how its subscriptions at the other one were closed."""
+    async with httpx.AsyncClient(base_url=first.url, timeout=WAIT, trust_env=False, verify=False) as here:
+        signed = {"Authorization": f"Bearer {(await here.post('/api/auth/login', json=account)).json()['token']}"}
+        body = {"name": "watcher", "scopes": ["runs:read"]}
+        made = (await here.post("/api/auth/keys", json=body, headers=signed)).json()
+        run = (await here.post("/api/training/runs", json={"name": "r"}, headers=signed)).json()["id"]
+        watch = Watch(second, METRICS, run, bearer={"Authorization": f"Bearer {made['secret']}"})
+        following = asyncio.create_task(watch.follow())
+        await until(lambda: watch.messages > 0, "the subscription did not begin")
+        revoked = await here.delete(f"/api/auth/keys/{made['api_key']['id']}", headers=signed)
+        assert revoked.status_code == 204, revoked.text
+        await asyncio.wait([following], timeout=10)
+        assert following.done()
         return watch.closed
 
 

@@ -9,7 +9,7 @@ import pytest
 from graphql import OperationDefinitionNode, build_schema, parse
 
 from domain.errors import PayloadTooLarge, QueryTooComplex
-from server.graphql.documents import LONGEST_KEPT, Documents
+from server.graphql.documents import ANONYMOUS_BUDGET, LONGEST_KEPT, TEXT_BUDGET, Documents
 from server.graphql.limits import Measure, Meter, check_inputs
 from server.settings import LimitsSettings
 
@@ -153,6 +153,29 @@ def test_documents_are_kept_by_text_and_bounded() -> None:
     assert (documents.hits, documents.misses) == (2, 4)
     documents.get(SCHEMA, "{ hello }", explorer=False)
     assert documents.misses == 5, "a caller who may not explore must not get another caller's hints"
+
+
+def test_strangers_push_out_nothing_that_others_use_and_fill_little() -> None:
+    documents = Documents(LimitsSettings())
+    documents.get(SCHEMA, "{ hello }", explorer=True)
+    documents.get(SCHEMA, "{ hello } # first", explorer=False)
+    padding = "x" * 4_000
+    for number in range(ANONYMOUS_BUDGET // 4_000 + 1):
+        documents.get(SCHEMA, f"{{ hello }} # {number} {padding}", explorer=False)
+    assert documents.knows("{ hello }", explorer=True)
+    assert not documents.knows("{ hello } # first", explorer=False)
+    for number in range(TEXT_BUDGET // 16_000 + 1):
+        documents.get(SCHEMA, f"{{ hello }} # {number} {padding * 4}"[:16_000], explorer=True)
+    assert not documents.knows("{ hello }", explorer=True), "those of people who are signed in are bounded too"
+
+
+def test_a_document_that_does_not_parse_is_told_and_not_kept() -> None:
+    documents = Documents(LimitsSettings())
+    for _ in range(2):
+        known = documents.get(SCHEMA, "{", explorer=True)
+        assert known.broken
+        assert known.errors[0].message.startswith("Syntax Error")
+    assert documents.hits == 0
 
 
 def test_long_documents_are_not_kept() -> None:

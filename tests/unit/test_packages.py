@@ -156,7 +156,7 @@ def test_a_commit_runs_what_make_check_runs() -> None:
     hooks = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
     assert re.findall(r"repo: (\S+)", hooks) == ["local"], "a commit needs no network"
     run = re.findall(r"entry: \.venv/bin/(\S+(?: format| check)?)", hooks)
-    assert set(run) == set(checked) == {"ruff format", "ruff check", "mypy", "lint-imports"}
+    assert set(run) == set(checked) == {"ruff format", "ruff check", "mypy", "lint-imports", "bandit"}
 
 
 def test_torch_is_pinned_without_a_build() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pytest
 import strawberry
@@ -44,6 +44,7 @@ class Context:
     gate: asyncio.Event | None = None
     opened: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    resolved: list[int] = field(default_factory=list)
 
     def for_operation(self) -> Self:
         return replace(self)
@@ -55,6 +56,13 @@ Info = strawberry.Info[Context, None]
 @strawberry.type
 class Tick:
     number: int
+
+    @strawberry.field
+    def odd(self, info: Info) -> int:
+        info.context.resolved.append(self.number)
+        if self.number % 2 == 0:
+            raise Conflict("this is even")
+        return self.number
 
     @strawberry.field
     async def who(self, info: Info) -> str:
@@ -88,6 +96,16 @@ class Subscribing:
 SCHEMA = strawberry.Schema(
     Query, subscription=Subscribing, extensions=extensions(LIMITS, RATES), execution_context_class=OnePassExecutor
 )
+
+
+async def _never() -> AsyncGenerator[int, None]:
+    await asyncio.Event().wait()
+    raise AssertionError("nothing sets it")
+
+
+@strawberry.type
+class Hanging(Subscribing):
+    never: Annotated[AsyncGenerator[int, None], strawberry.subscription(resolver=_never)]
 
 
 ASKING = Asking(SCHEMA._schema, Documents(LIMITS), KeptTexts(), LIMITS, RATES)
@@ -205,6 +223,50 @@ async def test_one_that_is_slow_keeps_nothing_for_itself_and_goes_on(
     assert await numbers(await opened(subscriptions, ann, to=20)) == list(range(20))
     rest = [json.loads(text)["data"]["ticks"]["number"] async for text in slow]
     assert rest == list(range(1, 20))
+
+
+async def test_what_fails_is_executed_once_and_named_by_each_clients_own_request(
+    subscriptions: Subscriptions, ann: Context
+) -> None:
+    text = "subscription { ticks { odd } }"
+    streams = [
+        (await opened(subscriptions, replace(ann, request_id=name), text)).payloads() for name in ("ann-1", "ann-2")
+    ]
+    for stream in streams:
+        await anext(stream)  # one after the other they join
+    ann.resolved.clear()
+    fine = [await anext(stream) for stream in streams]
+    failed = [json.loads(await anext(stream)) for stream in streams]
+    assert fine[0] == fine[1]
+    assert ann.resolved == [1, 2]
+    assert [each["errors"][0]["extensions"]["requestId"] for each in failed] == ["ann-1", "ann-2"]
+    assert all(each["errors"][0]["extensions"]["code"] == "CONFLICT" for each in failed)
+    for stream in streams:
+        await stream.aclose()
+
+
+async def test_an_event_that_takes_too_long_is_left_out_and_the_rest_follow(ann: Context) -> None:
+    limits = LimitsSettings(graphql_seconds=0.05)
+    asking = Asking(SCHEMA._schema, Documents(limits), KeptTexts(), limits, RATES)
+    ann.gate = asyncio.Event()
+    subscription = await Subscriptions(asking, encode=encode).open(asking.ask(TICKS, None, None, None, ann), ann)
+    assert subscription is not None
+    stream = subscription.payloads()
+    late = json.loads(await anext(stream))
+    assert late["errors"][0]["extensions"]["code"] == "DEADLINE_EXCEEDED"
+    ann.gate.set()
+    assert [json.loads(text)["data"]["ticks"]["number"] async for text in stream] == [1, 2]
+
+
+async def test_a_subscription_that_does_not_open_in_time_is_refused(ann: Context) -> None:
+    limits = LimitsSettings(graphql_seconds=0.05)
+    schema = strawberry.Schema(Query, subscription=Hanging, execution_context_class=OnePassExecutor)
+    asking = Asking(schema._schema, Documents(limits), KeptTexts(), limits, RATES)
+    asked = asking.ask("subscription { never }", None, None, None, ann)
+    subscription = await Subscriptions(asking, encode=encode).open(asked, ann)
+    assert subscription is not None
+    assert subscription.refused[0].extensions is not None
+    assert subscription.refused[0].extensions["code"] == "DEADLINE_EXCEEDED"
 
 
 async def test_a_source_that_fails_says_so_to_its_own_client(subscriptions: Subscriptions, ann: Context) -> None:

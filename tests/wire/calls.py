@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from graphql import GraphQLObjectType, build_schema, get_named_type, is_leaf_type
 
-from domain.access import Action, Effect, ResourceKind, Rule
+from domain.access import Action, Effect, ResourceKind, Rule, WorkspaceRole
 from schema.build import CONTRACT
 from tests.support.models import linear
 from tests.support.product import PASSWORD
@@ -27,6 +27,7 @@ ROOTS: Final[dict[str, GraphQLObjectType]] = {
 }
 PENDING: Final = "axm_" + "0" * 43
 CEREMONY: Final = "0" * 32
+TEMPORARY: Final = "seven copper kettles on the roof"
 NOBODY: Final = "psk_" + "0" * 32
 
 
@@ -171,6 +172,30 @@ async def new_permission(things: Things) -> Given:
     return {"user_id": user, "resource": things.run, "actions": ["write"]}
 
 
+async def new_person(things: Things) -> Given:
+    return {"email": f"made-{next(things.world.numbers)}@example.com", "password": TEMPORARY}
+
+
+def person(**more: Any) -> Make:
+    """Arguments that name somebody new."""
+
+    async def make(things: Things) -> Given:
+        return {"id": (await things.world.member("viewer"))[1], **more}
+
+    return make
+
+
+async def new_invite(things: Things) -> Given:
+    return {"email": f"asked-{next(things.world.numbers)}@example.com", "role": "VIEWER"}
+
+
+async def invite(things: Things) -> Given:
+    """Arguments that name a new invite to the workspace."""
+    invites = things.world.product.services.identity.invites
+    email = f"asked-{next(things.world.numbers)}@example.com"
+    return {"id": (await invites.create(things.world.scope, email=email, role=WorkspaceRole.VIEWER)).invite.id}
+
+
 async def new_workspace(things: Things) -> Given:
     return {"slug": f"made-{next(things.world.numbers)}", "name": "Made"}
 
@@ -189,9 +214,12 @@ GIVEN: Final[dict[str, Make]] = {
     "serverInfo": fixed(),
     "system": fixed(),
     "stats": fixed(),
+    "auditEvents": fixed(),
     "viewer": fixed(),
     "workspaces": fixed(),
     "grants": fixed(),
+    "invites": fixed(),
+    "users": fixed(),
     "node": on(lambda things: {"id": things.run}),
     "nodes": on(lambda things: {"ids": [things.model]}),
     "experiments": fixed(),
@@ -207,6 +235,7 @@ GIVEN: Final[dict[str, Make]] = {
     "predict": on(lambda things: {"endpoint": things.endpoint, "inputs": [[1, 2, 3, 4]]}),
     "authSetup": fixed(token="x", email="eve@example.com", password=PASSWORD),
     "authLogin": fixed(email="ada@example.com", password=PASSWORD),
+    "authRegister": fixed(email="eve@example.com", password=TEMPORARY),
     "authRefresh": refresh,
     "authLogout": fixed(),
     "authLogoutAll": fixed(),
@@ -234,6 +263,13 @@ GIVEN: Final[dict[str, Make]] = {
     "grantCreate": new_grant,
     "grantUpdate": grant(actions=["read"]),
     "grantDelete": grant(),
+    "inviteCreate": new_invite,
+    "inviteRevoke": invite,
+    "inviteAccept": fixed(token="axi_none"),
+    "userCreate": new_person,
+    "userUpdate": person(name="N."),
+    "userDisable": person(),
+    "userDelete": person(),
     "experimentCreate": named("made"),
     "experimentUpdate": on(lambda things: {"id": things.experiment, "description": "x"}),
     "experimentDelete": experiment,
@@ -333,10 +369,13 @@ REQUESTS: Final[dict[str, Make]] = {
             "GET /metrics",
             "GET /api/metrics",
             "GET /api/admin/stats",
+            "GET /api/admin/audit",
             "GET /api/openapi.json",
             "POST /api/auth/logout",
             "GET /api/auth/me",
             "GET /api/auth/keys",
+            "GET /api/auth/export",
+            "GET /api/admin/users",
             "GET /api/auth/mfa/totp/setup",
             "POST /api/auth/mfa/totp/setup",
             "GET /api/auth/mfa/recovery",
@@ -352,6 +391,10 @@ REQUESTS: Final[dict[str, Make]] = {
     ),
     "POST /api/auth/setup": body(fixed(token="x", email="eve@example.com", password=PASSWORD)),
     "POST /api/auth/login": body(fixed(email="ada@example.com", password=PASSWORD)),
+    "POST /api/auth/register": body(fixed(email="eve@example.com", password=TEMPORARY)),
+    "POST /api/admin/users": body(new_person),
+    "PUT /api/admin/users/{id}": to(person(), {"name": "N."}),
+    "DELETE /api/admin/users/{id}": to(person()),
     "POST /api/auth/refresh": body(refreshing),
     "POST /api/auth/keys": body(fixed(name="k", scopes=["runs:read"])),
     "DELETE /api/auth/keys/{id}": to(own_key),

@@ -165,6 +165,15 @@ class Subscription:
             ended.append(name)
 
     @strawberry.subscription
+    async def flood(self, name: str) -> AsyncGenerator[str, None]:
+        try:
+            while True:
+                yield "x" * 10_000
+                await asyncio.sleep(0)
+        finally:
+            ended.append(name)
+
+    @strawberry.subscription
     async def failing(self) -> AsyncGenerator[int, None]:
         yield 0
         raise Conflict("the run has ended")

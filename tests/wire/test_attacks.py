@@ -230,6 +230,8 @@ _START = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
 async def test_the_head_of_a_request_is_bounded(product: Product, parts: tuple[bytes, ...]) -> None:
     said = await _answer(product, *parts)
     assert said == b"" or said.split()[1] in (b"400", b"431"), said[:200]
+    if b" 400 " in said:
+        assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["code"] == "BAD_USER_INPUT"
     assert b" 200 " in await _answer(product, _START, b"\r\n")
 
 

@@ -211,6 +211,44 @@ def test_cost_counts_variables(http: httpx.Client) -> None:
     assert code_of(run(http, query, variables={"n": 10**15})) in ("QUERY_TOO_COMPLEX", "BAD_USER_INPUT")
 
 
+def test_the_cost_of_an_operation_is_told_on_request(http: httpx.Client) -> None:
+    query = "query ($n: Int!) { a: items(first: $n) { name } }"
+    for headers, more in (({"X-Axonml-Cost": "1"}, {}), ({}, {"extensions": {"cost": True}})):
+        body = {"query": query, "variables": {"n": 3}, **more}
+        answer = http.post("/graphql", json=body, headers=headers).json()
+        assert answer["data"]["a"] == [{"name": "0"}, {"name": "1"}, {"name": "2"}]
+        assert answer["extensions"]["cost"] == {
+            "requested": 4,
+            "limit": LIMITS.graphql_cost,
+            "depth": 2,
+            "depthLimit": 15,
+            "aliases": 1,
+            "aliasLimit": 128,
+            "directives": 0,
+            "directiveLimit": 50,
+            "rootFields": 1,
+        }
+        over = http.post("/graphql", json={**body, "variables": {"n": 50_000}}, headers=headers)
+        assert code_of(over) == "QUERY_TOO_COMPLEX"
+        assert over.json()["extensions"]["cost"]["requested"] == 50_001
+    events = http.post(
+        "/graphql",
+        json={"query": "subscription { count(to: 2) }"},
+        headers={"Accept": "text/event-stream", "X-Axonml-Cost": "1"},
+    )
+    first, second, _ = _events(events.text)
+    assert first[1]["extensions"]["cost"]["requested"] == 1
+    assert second[1] == {"data": {"count": 1}}
+    for headers, extensions in (({}, {}), ({"X-Axonml-Cost": "0"}, {}), ({}, {"cost": 1}), ({}, {"unknown": True})):
+        silent = http.post("/graphql", json={"query": "{ hello }", "extensions": extensions}, headers=headers)
+        assert silent.json() == {"data": {"hello": "hello world"}}
+
+
+def test_a_refusal_for_its_length_names_it_whatever_the_operation_is_called(http: httpx.Client) -> None:
+    response = run(http, "query Q { hello } #" + "x" * 300_000, operationName="Q")
+    assert code_of(response) == "QUERY_TOO_COMPLEX"
+
+
 def test_an_operation_that_answers_nothing_says_when_to_try_again(http: httpx.Client) -> None:
     for query, wait in (
         ("{ busy }", "1"),

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from gql import Client, gql
 from gql.transport.aiohttp_websockets import AIOHTTPWebsocketsTransport
@@ -16,12 +17,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from server.settings import LimitsSettings, ServerSettings
+from server.graphql.asking import READING
+from server.settings import LimitsSettings, RatesSettings, ServerSettings
 from tests.wire.served import Served, ended, serving
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 INIT = {"type": "connection_init", "payload": {"Authorization": "Bearer good"}}
-LIMITS = LimitsSettings(socket_init_seconds=0.5, socket_operations=20)
+LIMITS = LimitsSettings(socket_init_seconds=0.5, socket_operations=20, graphql_seconds=0.5, send_seconds=1)
 WAIT = 10.0
 
 
@@ -248,6 +250,65 @@ async def test_more_operations_than_allowed_are_refused_one_by_one(served: Serve
         assert refused["payload"][0]["extensions"]["code"] == "OVERLOADED"
 
 
+async def test_of_a_thousand_operations_at_once_the_allowed_ones_run(served: Served) -> None:
+    async with open_socket(served) as socket:
+        await signed_in(socket)
+        await say(socket, *(subscribe("subscription { endless }", str(index)) for index in range(1_000)))
+        heard = [await hear(socket) for _ in range(1_000)]
+        assert [message["type"] for message in heard].count("next") == LIMITS.socket_operations
+        refused = [message for message in heard if message["type"] == "error"]
+        assert len(refused) == 1_000 - LIMITS.socket_operations
+        assert {each["payload"][0]["extensions"]["code"] for each in refused} == {"OVERLOADED"}
+        await say(socket, {"id": "0", "type": "complete"}, subscribe("{ hello }", "freed"))
+        assert (await hear(socket))["payload"] == {"data": {"hello": "hello world"}}
+
+
+async def test_a_client_that_reads_nothing_is_cut_off(served: Served) -> None:
+    async with open_socket(served, max_queue=1, ping_interval=None) as socket:
+        await signed_in(socket)
+        socket.transport.pause_reading()
+        await say(socket, subscribe('subscription { flood(name: "deaf") }'))
+        await eventually(lambda: "deaf" in ended)
+        socket.transport.abort()
+
+
+async def test_a_query_over_a_socket_ends_in_time_and_leaves_it_open(served: Served) -> None:
+    async with open_socket(served) as socket:
+        await signed_in(socket)
+        await say(socket, subscribe("{ sleep(seconds: 60) }"))
+        refused = await hear(socket)
+        assert refused["type"] == "error"
+        assert refused["payload"][0]["extensions"]["code"] == "DEADLINE_EXCEEDED"
+        await say(socket, subscribe("{ hello }"))
+        assert (await hear(socket))["payload"] == {"data": {"hello": "hello world"}}
+
+
+async def test_wrong_variables_and_forbidden_kinds_are_errors_of_the_operation(served: Served) -> None:
+    async with open_socket(served) as socket:
+        await signed_in(socket)
+        for payload in (
+            subscribe("query ($n: Int!) { items(first: $n) { name } }", variables={"n": "x"}),
+            subscribe("subscription ($n: Int!) { count(to: $n) }", variables={"n": "x"}),
+            subscribe("{ items(first: 1000000) { items { name } } }"),
+        ):
+            await say(socket, payload)
+            refused = await hear(socket)
+            assert (refused["type"], refused["id"]) == ("error", "1")
+            assert refused["payload"][0]["extensions"]["code"] in ("BAD_USER_INPUT", "QUERY_TOO_COMPLEX")
+
+
+async def test_the_cost_of_an_operation_is_told_on_request(served: Served) -> None:
+    async with open_socket(served) as socket:
+        await signed_in(socket)
+        for query, cost in (("{ items(first: 3) { name } }", 4), ("subscription { count(to: 2) }", 1)):
+            await say(socket, subscribe(query, extensions={"cost": True}))
+            first = (await hear(socket))["payload"]
+            assert first["extensions"]["cost"]["requested"] == cost
+            assert first["extensions"]["cost"]["limit"] == LIMITS.graphql_cost
+            while (message := await hear(socket))["type"] == "next":
+                assert "extensions" not in message["payload"]
+
+
 async def test_errors_inside_a_stream_are_coded_and_masked(served: Served) -> None:
     async with open_socket(served) as socket:
         await signed_in(socket)
@@ -270,6 +331,32 @@ async def test_each_operation_on_a_socket_gets_a_fresh_context(served: Served) -
             await say(socket, subscribe("{ operations }"))
             assert (await hear(socket))["payload"] == {"data": {"operations": 1}}
             await hear(socket)
+
+
+LONG = "{ hello } # subscription " + "x" * 20_000
+LONG_SUBSCRIPTION = "subscription { count(to: 1) } # " + "x" * 20_000
+
+
+@pytest.mark.parametrize("query", [LONG, LONG_SUBSCRIPTION])
+@pytest.mark.parametrize("transport", ["http", "sse", "socket"])
+async def test_a_long_document_is_read_and_charged_once(query: str, transport: str) -> None:
+    once = RatesSettings(graphql_cost=f"{READING * len(query) + 10}/1h")
+    with serving(rates=once) as server:
+
+        async def ask() -> str:
+            if transport == "socket":
+                async with open_socket(server) as socket:
+                    await signed_in(socket)
+                    await say(socket, subscribe(query))
+                    return json.dumps(await hear(socket))
+            accept = "text/event-stream" if transport == "sse" else "application/json"
+            headers = {"Authorization": "Bearer good", "Accept": accept}
+            async with httpx.AsyncClient(timeout=30) as http:
+                return (await http.post(server.graphql, json={"query": query}, headers=headers)).text
+
+        answer = await ask()
+        assert "hello world" in answer or '"count"' in answer or "need a WebSocket" in answer, answer
+        assert "RATE_LIMITED" in await ask(), "what is not kept is read, and charged, each time"
 
 
 @pytest.mark.parametrize("subprotocols", [None, [Subprotocol("graphql-ws")]])

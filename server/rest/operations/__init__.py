@@ -7,12 +7,14 @@ changing `schema/openapi.json` first.
 from __future__ import annotations
 
 from server.rest.operations import (
+    audit,
     auth,
     endpoints,
     experiments,
     metrics,
     models,
     passkeys,
+    people,
     permissions,
     runs,
     second_factors,
@@ -21,9 +23,11 @@ from server.rest.operations import (
 
 SERVED = (
     *system.OPERATIONS,
+    *audit.OPERATIONS,
     *auth.OPERATIONS,
     *second_factors.OPERATIONS,
     *passkeys.OPERATIONS,
+    *people.OPERATIONS,
     *permissions.OPERATIONS,
     *experiments.OPERATIONS,
     *runs.OPERATIONS,

@@ -49,6 +49,10 @@ class User(AnswerBody, kw_only=True):
     name: Annotated[str, Meta(description="Display name.")]
     role: Annotated[UserRole, Meta(description="Role on the instance.")]
     mfa_enabled: Annotated[bool, Meta(description="Whether signing in asks for a second factor.")]
+    must_change_password: Annotated[
+        bool,
+        Meta(description="Whether somebody else chose the password: sessions are good for changing it alone."),
+    ]
     created_at: Annotated[DateTime, Meta(description="When the account was made.")]
     last_login_at: Annotated[DateTime | None, Meta(description="Last successful sign-in; null before it.")]
 

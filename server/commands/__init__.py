@@ -1,0 +1,1 @@
+"""Commands beside running the server, one module per noun."""
