@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
@@ -21,7 +22,7 @@ from typing import Final, Protocol
 
 from domain import ids
 from domain.access import Scope
-from domain.errors import DomainError, Forbidden, MfaRequired, RateLimited, Unauthenticated
+from domain.errors import BadUserInput, DomainError, Forbidden, MfaRequired, RateLimited, Unauthenticated
 from domain.paging import Keyset, Page, PageRequest
 
 # What a script does all the time. Nothing of it is in the log, not even that it was refused.
@@ -38,6 +39,7 @@ GENESIS: Final = bytes(32)
 EXPORTED_AT_ONCE: Final = 1_000
 _SEALED_AT_ONCE: Final = 500
 _SEAL_SECONDS: Final = 0.5
+_ACTION: Final = re.compile(r"[A-Za-z]{1,64}", re.ASCII)
 
 
 class Outcome(Enum):
@@ -199,10 +201,23 @@ class AuditFilter:
     until: datetime | None = None
 
     @classmethod
-    def of(cls, *, actor_id: str | None, **rest: object) -> AuditFilter:
-        """From what a caller sent. Raises BadUserInput naming `actor_id`."""
+    def of(
+        cls,
+        *,
+        actor_id: str | None,
+        action: str | None,
+        outcome: str | None,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> AuditFilter:
+        """From what a caller sent. Raises BadUserInput naming the field."""
+        if action is not None and _ACTION.fullmatch(action) is None:
+            raise BadUserInput("expected the name of a mutation or command: letters, at most 64", field="action")
+        known = [one.value for one in Outcome]
+        if outcome is not None and outcome not in known:
+            raise BadUserInput(f"expected one of {', '.join(known)}", field="outcome")
         canonical = None if actor_id is None else ids.parse("usr", actor_id, field="actor_id")
-        return cls(canonical, **rest)  # type: ignore[arg-type]  # the edges' own fields
+        return cls(canonical, action, outcome, since, until)
 
 
 @dataclass(frozen=True, slots=True)

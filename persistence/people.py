@@ -146,7 +146,8 @@ class PostgresPeople:
                 await tx.execute("DELETE FROM pending_sign_ins WHERE user_id = $1", user)
                 ended = await end_sessions(tx, user, "disabled" if disabled else "password_reset", now, None)
             changed = await _user(tx, user)
-            if ended or changed != old or password_hash is not None or change.drop_factors:
+            # Of a command also when only the counts of wrong guesses were dropped before it.
+            if scope is None or ended or changed != old or password_hash is not None or change.drop_factors:
                 tx.made(user_id)
         return Changed(changed, ended)
 

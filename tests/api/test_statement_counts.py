@@ -61,8 +61,8 @@ query Deep($first: Int!) {
 """
 
 
-# Whether the session lives is asked once in a while, and the bus speaks when it likes.
-NOT_OF_THE_QUERY = ("sessions", "pg_notify", "set_config")
+# Whether the session lives is asked once in a while, and the bus and the audit log do their work when they like.
+NOT_OF_THE_QUERY = ("sessions", "pg_notify", "set_config", "audit")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, Self, TypeVar
 
 import strawberry
@@ -17,6 +18,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from domain.access import Principal, Scope, UserRole
+from domain.audit import Event, Outcome
 from domain.errors import BadUserInput, Conflict, NotFound, RateLimited, Unauthenticated, Unavailable
 from domain.identity import ClientInfo
 from server.edge.connections import LiveConnections
@@ -55,6 +57,13 @@ class Tokens:
         if workspace not in (None, "default"):
             raise NotFound("there is no such workspace")
         return ALICE
+
+
+class Unwritten:
+    """An audit log that nothing is read from."""
+
+    async def refused(self, event: Event, outcome: Outcome) -> None:
+        """Forgets it."""
 
 
 @dataclass
@@ -288,6 +297,7 @@ def serving(
                 WebSocketRoute("/api/training/runs/{id}/stream", _echo),
             ],
             connections=connections,
+            services=SimpleNamespace(audit=Unwritten()),
         )
         bound = bind("127.0.0.1", 0)
         http = web_server(edge(dispatcher, settings, Tokens(), cookies, RequestFigures(), rates=counted), settings)

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from domain import audit, ids
-from domain.audit import EXEMPT, AuditEvent, AuditFilter
+from domain.audit import EXEMPT, AuditEvent, AuditFilter, Event
 from persistence.audit import PostgresAudit
 from server.rest.operations import SERVED
 from tests.support import workspaces
@@ -411,6 +411,19 @@ async def test_setting_up_is_told(world: Workspaces) -> None:
     assert row["session_id"] is not None
 
 
+async def test_what_the_operator_does_is_told_without_an_actor(world: Workspaces) -> None:
+    email, user_id = await world.member("viewer")
+    operator, log = world.product.services.identity.operator, PostgresAudit(world.database)
+    for action, work in (
+        ("adminUnlock", operator.unlock(email)),
+        ("adminResetPassword", operator.reset_password(email, f"{PASSWORD} reset")),
+    ):
+        async with audit.during(log, Event(action, f"{action}-1")):
+            await work
+        (row,) = await told(world, f"{action}-1")
+        assert (row["action"], row["outcome"], row["actor_id"], row["resource"]) == (action, "ok", None, user_id)
+
+
 # --- the rows ------------------------------------------------------------------------------------------------
 
 
@@ -454,6 +467,16 @@ async def test_no_row_holds_a_secret_or_an_address_of_an_account(world: Workspac
     assert re.search(r"ax[krm]_|eyJ|argon2|@", text) is None
 
 
+WRONG_FILTERS: Final[list[dict[str, Any]]] = [
+    {"from": "yesterday"},
+    {"actor_id": "x"},
+    {"after": -1},
+    {"since": "x"},
+    {"action": "a\x00b"},
+    {"outcome": "good"},
+]
+
+
 async def test_administrators_read_and_export_it(world: Workspaces) -> None:
     admin = world.callers["admin"]
     await ask(world, world.callers["editor"], 'mutation { experimentCreate(input: {name: "read"}) { id } }')
@@ -487,6 +510,6 @@ async def test_administrators_read_and_export_it(world: Workspaces) -> None:
     )
     numbers = [json.loads(line)["seq"] for line in some.text.splitlines()]
     assert numbers == [row.seq for row in reversed(expected) if row.seq > 3]
-    for params in ({"from": "yesterday"}, {"actor_id": "x"}, {"after": -1}, {"since": "x"}):
+    for params in WRONG_FILTERS:
         wrong = await world.product.http.get("/api/admin/audit", params=params, headers=admin)
         assert (wrong.status_code, wrong.json()["error"]["field"]) == (400, next(iter(params)))

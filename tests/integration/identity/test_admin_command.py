@@ -10,8 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from domain.access import UserRole
 from domain.errors import Unauthenticated
@@ -137,7 +136,7 @@ def test_an_account_is_unlocked(opened: Opening, command: Command) -> None:
 
     async def check() -> None:
         async with opened() as one:
-            assert (await one.login()).tokens
+            assert (await one.login()).person.email == EMAIL
 
     asyncio.run(lock())
     assert command("unlock", EMAIL).exit_code == 0

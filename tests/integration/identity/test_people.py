@@ -56,12 +56,11 @@ async def test_a_new_account_must_change_its_password_and_then_is_an_editor(
 
 
 async def test_making_an_account_again_with_the_same_token_is_making_it_once(people: People, admin: Scope) -> None:
-    given = {"email": BO, "password": TEMPORARY}
-    attempts = [people.create(admin, **given, client_token="t") for _ in range(4)]
+    attempts = [people.create(admin, email=BO, password=TEMPORARY, client_token="t") for _ in range(4)]
     made = await asyncio.gather(*attempts)
     assert len({one.id for one in made}) == 1
     with pytest.raises(Conflict) as problem:
-        await people.create(admin, **given)
+        await people.create(admin, email=BO, password=TEMPORARY)
     assert problem.value.field == "email"
 
 
