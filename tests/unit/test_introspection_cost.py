@@ -44,7 +44,8 @@ def resolved(value: Any) -> int:
     [
         "{ __schema { queryType { name } } }",
         "{ __schema { types { name fields { name args { name } } } } }",
-        "{ __schema { types { inputFields { name } enumValues { name } possibleTypes { name } interfaces { name } } } }",
+        "{ __schema { types { inputFields { name } enumValues { name } } } }",
+        "{ __schema { types { possibleTypes { name } interfaces { name } } } }",
         "{ __schema { mutationType { fields { name args { name type { name ofType { name } } } } } } }",
         '{ __type(name: "Mutation") { fields { name args { name } } } }',
         '{ __type(name: "Run") { fields { type { fields { name } } } } }',
