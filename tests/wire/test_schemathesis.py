@@ -51,7 +51,7 @@ schemathesis.graphql.scalar("JSON", st.integers(-9, 9).map(nodes.Int) | st.text(
 
 @schemathesis.check
 def only_refusals_with_a_code(
-    _: schemathesis.CheckContext, response: schemathesis.Response, __: schemathesis.Case
+    _: schemathesis.CheckContext, response: schemathesis.Response, __: schemathesis.Case[Any]
 ) -> None:
     """Errors of the graph say what was wrong with the request; the tool's own check would take each for a defect."""
     for error in response.json().get("errors", ()):
