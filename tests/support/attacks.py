@@ -155,7 +155,7 @@ def value_of(form: Any, name: str, found: dict[str, str], kind: str) -> str:
 
 
 # Who belongs where and may do what: `test_permissions` calls these as everybody.
-ABOUT_PEOPLE = ("workspace", "member", "grant", "invite")
+ABOUT_PEOPLE = ("workspace", "member", "grant", "invite", "user")
 KINDS = {"modelVersion": "ver", "model": "mdl", "endpoint": "end", "experiment": "exp", "apiKey": "key"}
 
 
