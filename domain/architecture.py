@@ -125,7 +125,9 @@ def parse_text(text: str | bytes, *, field: str = "architecture") -> Architectur
         raise BadUserInput(f"larger than {MAX_DOCUMENT_BYTES} bytes", field=field)
     try:
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise BadUserInput("not valid JSON: it is nested too deeply", field=field) from None
+    except ValueError as error:
         raise BadUserInput(f"not valid JSON: {str(error)[:120]}", field=field) from None
     return parse(document, field=field)
 

@@ -19,8 +19,11 @@ STATIC: Final = Path(__file__).with_name("static")
 _REVALIDATE: Final = {"cache-control": "no-cache"}
 
 
-def graphiql(_: Request) -> Response:
-    """The GraphiQL page."""
+def graphiql(request: Request) -> Response:
+    """The GraphiQL page. Whoever must change their password first is led to where they can."""
+    caller = caller_of(request.scope).scope
+    if caller is not None and caller.principal.must_change_password:
+        return RedirectResponse("/account", status_code=303)
     return FileResponse(STATIC / "graphiql.html", headers=_REVALIDATE)
 
 

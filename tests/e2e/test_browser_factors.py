@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Request, Response, Route, expect
 
-from server.settings import RatesSettings, Settings
+from server.settings import AuthSettings, RatesSettings, Settings
 from tests.support.browser import visiting
 from tests.support.clusters import Cluster
 from tests.support.pages import Site, alert, at_account, phone, shown, sign_out, signed_in, somebody, wrong
@@ -26,7 +26,8 @@ _UNLABELLED = """
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def site(postgres_cluster: Cluster) -> AsyncIterator[Site]:
     url = postgres_cluster.create()
-    settings = Settings(rates=RatesSettings(sign_in="off"))  # everybody here has the same address
+    # Everybody here has the same address.
+    settings = Settings(rates=RatesSettings(sign_in="off"), auth=AuthSettings(registration="invite"))
     async with running(url, settings=settings) as product:
         database = await asyncpg.connect(url)
         yield Site(product, database)
@@ -300,6 +301,108 @@ async def test_a_new_password_and_sessions_that_end(browser: Browser, site: Site
         await page.wait_for_url("**/login")
         await visitor.sign_in(email, chosen, "/login?next=/account")
         await at_account(visitor, email)
+
+
+async def invite(site: Site, email: str, workspace: str | None = None) -> str:
+    """The token of a new invite link for that address, to the administrator's workspace or another one."""
+    mutation = "mutation ($input: InviteCreateInput!) { inviteCreate(input: $input) { url } }"
+    body = {"query": mutation, "variables": {"input": {"email": email, "role": "EDITOR"}}}
+    headers = {"X-Axonml-Workspace": workspace} if workspace else {}
+    answer = await site.product.rest("POST", "/graphql", json=body, headers=headers)
+    return str(answer.json()["data"]["inviteCreate"]["url"]).partition("/login#invite=")[2]
+
+
+async def test_an_invite_makes_an_account_by_keyboard_alone(browser: Browser, site: Site) -> None:
+    email, token = "invited@example.com", await invite(site, "invited@example.com")
+    async with somebody(browser, site) as visitor:
+        page = visitor.page
+        await page.goto(f"{site.url}/login?next=/account")
+        await expect(page.get_by_label("E-mail")).to_be_focused()
+        async with page.expect_event("load"):  # the same document: only the fragment differs
+            await page.goto(f"{site.url}/login?next=/account#invite={token}")
+        form = page.get_by_role("form", name="Make an account")
+        await expect(form.get_by_label("E-mail")).to_be_focused()
+        await expect(page.get_by_role("heading", name="You are invited")).to_be_visible()
+        assert page.url == f"{site.url}/login?next=/account"
+        assert await page.evaluate(_UNLABELLED) == []
+        for text in (email, "Ivy", "too short"):
+            await page.keyboard.type(text)
+            await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await expect(alert(form)).not_to_have_text("")
+        await expect(form.get_by_label("Password")).to_be_focused()
+        await page.keyboard.type("password1234567")
+        await page.keyboard.press("Enter")
+        await expect(alert(form)).to_contain_text("commonly used")
+        await expect(form.get_by_label("Password")).to_have_attribute("aria-invalid", "true")
+        assert await visitor.cookies() == {}
+        await page.keyboard.type(PASSWORD)
+        await page.keyboard.press("Enter")
+        await at_account(visitor, email)
+        assert "axonml_session /" in await visitor.cookies()
+        assert not [one for one in visitor.requests if token in one.url or token in str(one.headers)]
+
+
+async def test_an_invite_of_somebody_who_has_an_account_is_accepted_by_keyboard_alone(
+    browser: Browser, site: Site
+) -> None:
+    email, other = await site.person("member"), await site.person("other")
+    await site.product.graphql('mutation { workspaceCreate(input: {slug: "lab", name: "Lab"}) { id } }')
+    token = await invite(site, email, "lab")
+    async with somebody(browser, site) as visitor:
+        page = await signed_in(visitor, other)
+        await page.goto(f"{site.url}/login#invite={token}")
+        accepting = page.get_by_role("form", name="Accept the invite")
+        await expect(page.get_by_role("status")).to_have_text(f"You are signed in as Bea, {other}.")
+        await expect(accepting.get_by_role("button")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(alert(accepting)).to_contain_text("this invite is not good")
+        await page.goto(f"{site.url}/account")
+        await sign_out(page)
+
+        await page.goto(f"{site.url}/login?next=/account#invite={token}")
+        registering = page.get_by_role("form", name="Make an account")
+        await expect(registering.get_by_label("E-mail")).to_be_focused()
+        for text in (email, "Bea", PASSWORD):
+            await page.keyboard.type(text)
+            await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await expect(alert(registering)).to_contain_text("sign in and accept the invite")
+        await expect(registering.get_by_label("E-mail")).to_be_focused()
+        await page.get_by_role("button", name="I have an account").press("Enter")
+        await expect(page.get_by_role("form", name="Sign in").get_by_label("E-mail")).to_be_focused()
+        await page.keyboard.type(email)
+        await page.keyboard.press("Tab")
+        await page.keyboard.type(PASSWORD)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_have_text(f"You are signed in as Bea, {email}.")
+        await page.keyboard.press("Enter")
+        await at_account(visitor, email)
+        ask = "import('/assets/ask.js').then(({ ask }) => ask('{ workspaces { slug } }'))"
+        found = await page.evaluate(ask)
+        assert "lab" in [room["slug"] for room in found["workspaces"]]
+        assert not [one for one in visitor.requests if token in one.url or token in str(one.headers)]
+
+
+async def test_a_password_of_somebody_elses_choice_is_changed_first(browser: Browser, site: Site) -> None:
+    email, chosen = "temporary@example.com", "four green boats on a quiet lake"
+    mutation = "mutation ($input: UserCreateInput!) { userCreate(input: $input) { id } }"
+    await site.product.graphql(mutation, input={"email": email, "password": PASSWORD})
+    async with somebody(browser, site) as visitor:
+        await visitor.sign_in(email, PASSWORD)
+        page = await at_account(visitor, email)  # though it asked for no page
+        await expect(page.get_by_text("Somebody else chose your password")).to_be_visible()
+        await expect(page.get_by_label("Present password")).to_be_focused()
+        await expect(page.get_by_role("region")).to_have_count(1)
+        await page.keyboard.type(PASSWORD)
+        await page.keyboard.press("Tab")
+        await page.keyboard.type(chosen)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_have_text("The password is changed.")
+        await expect(page.get_by_text("Somebody else chose your password")).to_be_hidden()
+        await expect(page.get_by_role("region", name="Sessions").get_by_role("listitem")).to_have_count(1)
+        await page.get_by_role("link", name="GraphiQL").press("Enter")
+        await page.wait_for_url(f"{site.url}/graphql")
 
 
 async def test_two_tabs_whose_session_cookie_has_expired_renew_it_once(browser: Browser, site: Site) -> None:

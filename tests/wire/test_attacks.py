@@ -302,7 +302,7 @@ async def test_a_download_is_an_attachment_whatever_it_is_called(world: World, n
     assert (await world.product.http.get(f"{path}/1/download", headers=etag)).status_code == 401
 
 
-@pytest.mark.parametrize("wanted", ["-0", "99999-", ",".join(["0-0"] * 3_000), "9" * 5_000 + "-"])
+@pytest.mark.parametrize("wanted", ["-0", "99999-", ",".join(["0-0"] * 10_000), "9" * 5_000 + "-"])
 async def test_odd_ranges_are_ignored_or_refused(world: World, wanted: str) -> None:
     path = f"/api/models/{MODEL}/versions/1/download"
     answer = await world.product.rest("GET", path, headers={"Range": f"bytes={wanted}"})

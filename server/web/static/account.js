@@ -4,7 +4,7 @@ import * as passkeys from "/assets/passkeys.js";
 import { askSignedIn as ask, signOut } from "/assets/session.js";
 
 const VIEWER = `{ viewer {
-  name email
+  name email mustChangePassword
   credentials { id kind name createdAt lastUsedAt remaining }
   sessions { id lastSeenAt userAgent address current }
 } }`;
@@ -73,7 +73,17 @@ async function load(at) {
   find("passkeys").replaceChildren(...of("WEBAUTHN").map(passkeyItem));
   showRecovery(of("RECOVERY")[0]?.remaining);
   find("sessions").replaceChildren(...viewer.sessions.map(sessionItem));
+  showDuty(viewer.mustChangePassword);
   find(at)?.focus();
+}
+
+/** Leaves nothing but the form for a new password while the password is somebody else's choice: the rest is refused. */
+function showDuty(first) {
+  const shown = find("must-change").closest("section");
+  for (const section of document.querySelectorAll("main > section:not(#codes)")) section.hidden = first && section !== shown;
+  find("graphiql").hidden = find("sign-out-all").hidden = first;
+  find("must-change").hidden = !first;
+  if (first) find("current").focus();
 }
 
 function showTotp(factor) {

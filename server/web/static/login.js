@@ -8,9 +8,26 @@ const OFFERED_FOR_MS = 4 * 60_000; // a challenge lives for five minutes
 
 const find = (id) => document.getElementById(id);
 const [byPassword, alone, byCode, byRecovery, byKey] = ["password-form", "alone-form", "code-form", "recovery-form", "key-form"].map(find);
-const welcome = find("lead").textContent;
+const STEPS = {
+  first: { title: "Sign in", lead: find("lead").textContent },
+  second: { title: "Second step", lead: "The password was right. Now prove that it is you." },
+  invited: { title: "You are invited", lead: "Make an account here, or sign in with the one you have." },
+  accepting: { title: "You are invited", lead: "" },
+};
 
 let mfaToken = null;
+let invite = takeInvite();
+
+/** The token of the invite link that led here, or null. Nobody who looks at the screen or the history finds it there. */
+function takeInvite() {
+  if (!location.hash.startsWith("#invite=")) return null;
+  const token = location.hash.slice("#invite=".length);
+  history.replaceState(history.state, "", location.pathname + location.search);
+  return token;
+}
+
+// A link opened in this very tab changes nothing but the fragment, for which browsers load nothing.
+addEventListener("hashchange", () => location.reload());
 
 /** Opens a session by one of the mutations for it; where a second factor must follow, the second step begins. */
 async function enter(mutation, type, input) {
@@ -21,22 +38,32 @@ async function enter(mutation, type, input) {
     show(byCode);
     return;
   }
+  if (mutation === "authRegister") invite = null;
+  await goOn();
+}
+
+/** Leads somebody who is signed in to where they want to be; with an invite, asks first whether they accept it. */
+async function goOn() {
+  if (invite !== null) {
+    const { viewer } = await ask("{ viewer { name email } }");
+    show(find("accept-form"), `You are signed in as ${viewer.name}, ${viewer.email}.`);
+    return;
+  }
   location.replace(nextAddress());
   await new Promise(() => {}); // the page is on its way out, and nothing more may be sent
 }
 
 /** Shows the step that a form belongs to, and leads the keyboard there. */
 function show(form, lead) {
-  const second = form !== byPassword;
-  find("first").hidden = second;
-  find("second").hidden = !second;
+  const step = form.closest("main > div").id;
+  for (const name in STEPS) find(name)?.toggleAttribute("hidden", name !== step);
   byCode.hidden = find("to-recovery").hidden = form !== byCode;
   byRecovery.hidden = find("to-code").hidden = form !== byRecovery;
-  document.querySelector("h1").textContent = second ? "Second step" : "Sign in";
-  document.title = second ? "Second step · AxonML" : "Sign in · AxonML";
-  find("lead").textContent = lead ?? (second ? "The password was right. Now prove that it is you." : welcome);
+  document.querySelector("h1").textContent = STEPS[step].title;
+  document.title = `${STEPS[step].title} · AxonML`;
+  find("lead").textContent = lead ?? STEPS[step].lead;
   for (const one of [alone, byCode, byRecovery, byKey]) clear(one, { values: true });
-  form.querySelector("input").focus();
+  form.querySelector("input, button").focus();
 }
 
 function startAgain() {
@@ -101,9 +128,23 @@ if (passkeys.usableAt()) {
   find("elsewhere").querySelector("a").href = passkeys.usableAt();
 }
 
+if (invite !== null) {
+  find("second").after(find("invitation").content);
+  submits(find("register-form"), ({ email, name, password }) =>
+    enter("authRegister", "AuthRegisterInput", { email, name: name || null, password, invite }));
+  submits(find("accept-form"), async () => {
+    await ask("mutation ($input: InviteAcceptInput!) { inviteAccept(input: $input) { id } }", { input: { token: invite } });
+    invite = null;
+    await goOn();
+  });
+  find("to-first").addEventListener("click", () => show(byPassword, "Sign in to accept the invite."));
+  show(find("register-form"));
+}
+
 // Someone who is still signed in has no need of the form. No verdict is no reason to hide it.
-if (await refresh().catch(() => false)) location.replace(nextAddress());
-else if (await passkeys.suggests()) {
+if (await refresh().catch(() => false)) {
+  await goOn().catch((problem) => { find("register-form").querySelector("[role=alert]").textContent = problem.message; });
+} else if (await passkeys.suggests()) {
   byPassword.elements.email.addEventListener("focus", offer);
-  await offer();
+  if (invite === null) await offer();
 }
