@@ -23,7 +23,7 @@ from benchmarks.client import Drivers
 from benchmarks.report import Results
 from benchmarks.servers import Databases, folder
 from benchmarks.session import FULL_SIZES, QUICK_SIZES, Session, Sizes
-from benchmarks.systems import OURS, SYSTEMS
+from benchmarks.systems import MLFLOW, OURS, SYSTEMS
 
 SUBJECTS = ("limits", "ingest", "reads", "live")
 Step = Callable[[Session], Coroutine[Any, Any, None]]
@@ -64,11 +64,13 @@ def _steps(options: argparse.Namespace) -> list[tuple[str, Step]]:
         steps += [(f"ingest: {one.name}", partial(ingest.measure, system=one)) for one in systems]
     if "reads" in subjects:
         steps += [(f"reads: {one.name}", partial(reads.measure, system=one)) for one in systems]
-    if OURS in systems:
-        if "reads" in subjects:
-            steps.append(("reads: large", partial(reads.measure_large, system=OURS)))
-        if "live" in subjects:
-            steps.append(("live", partial(live.measure, system=OURS)))
+        steps += [
+            (f"reads: large: {one.name}", partial(reads.measure_large, system=one))
+            for one in (OURS, MLFLOW)
+            if one in systems
+        ]
+    if "live" in subjects and OURS in systems:
+        steps.append(("live", partial(live.measure, system=OURS)))
     return steps
 
 

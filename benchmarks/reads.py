@@ -26,6 +26,7 @@ SEARCH: Final = "search"
 SERIES: Final = "series"
 DISK: Final = "disk"
 DRAWN: Final = 1_000
+LONGEST_OF_PEERS: Final = 1_000_000
 _BATCH: Final = 1_000
 _SEAL_LIMIT: Final = 90.0
 _LEAST_ANSWERS: Final = 5
@@ -58,19 +59,21 @@ async def measure(session: Session, system: System) -> None:
 
 
 async def measure_large(session: Session, system: System) -> None:
-    """Sizes that only AxonML is asked for: long series, and the search of `--full`."""
-    database = await session.databases.fresh("reads_large")
+    """Long series, of which peers get none above `LONGEST_OF_PEERS`; and for AxonML the search of `--full`."""
+    name = f"large_{system.name.partition('-')[0]}"
+    database = await session.databases.fresh(name)
     async with system.start(session.place, database) as server:
         api = await system.api(server, "reads")
-        assert isinstance(api, AxonML)
+        ours = isinstance(api, AxonML)
         await warm(api)
         for length in session.sizes.long_series:
-            await _long_series(session, api, length, system.name)
-        if session.sizes.big_search is not None:
+            if ours or length <= LONGEST_OF_PEERS:
+                await _long_series(session, api, length, name, system.name)
+        if ours and session.sizes.big_search is not None:
             runs, metrics = session.sizes.big_search
             session.say(f"writing {runs:,} runs × {metrics} metrics")
             await _write_search(session, api, runs, metrics)
-            await session.databases.statement("reads_large", "VACUUM ANALYZE")
+            await session.databases.statement(name, "VACUUM ANALYZE")
             await _search(session, api, system.name, runs, metrics)
         row = session.results.row("server memory", "after the long series", "MiB", "low")
         session.put(row, system.name, server.memory() / 2**20)
@@ -235,22 +238,24 @@ def _points_in(reply: bytes) -> int:
     return len(answer["metrics"])
 
 
-async def _long_series(session: Session, api: AxonML, length: int, column: str) -> None:
-    session.say(f"writing a series of {length:,} points")
+async def _long_series(session: Session, api: Api, length: int, database: str, column: str) -> None:
+    session.say(f"{column:9} writing a series of {length:,} points")
     batch = _BATCH if length <= 1_000_000 else 10_000
     key = KEYS[0]
-    before = await _size_before(session, api, "reads_large")
+    before = await _size_before(session, api, database)
     series = {key: walk(11, length)}
+    log = api.log_columns if isinstance(api, AxonML) else api.log
+    writers = 1 if isinstance(api, AxonML) else _WRITERS_OF_PEERS
     run = api.run_of((await send_all(api.port, [api.create(f"series of {length}")]))[0])
     began = time.monotonic()
     for first in range(0, length, 20 * batch):
         starts = range(first, min(first + 20 * batch, length), batch)
-        requests = [api.log_columns(run, stretch((key,), at, min(batch, length - at), series)) for at in starts]
-        await send_all(api.port, requests, connections=1)
+        requests = [log(run, stretch((key,), at, min(batch, length - at), series)) for at in starts]
+        await send_all(api.port, requests, connections=writers)
     session.say(f"wrote it in {time.monotonic() - began:.0f} s, in batches of {batch:,} points")
     await send_all(api.port, [api.finish(run)])
-    await _bytes_per_point(session, "reads_large", column, run, length, before=before, kind="double")
-    await session.databases.statement("reads_large", "ANALYZE")
+    await _bytes_per_point(session, database, column, run, length, before=before, kind="double")
+    await session.databases.statement(database, "ANALYZE")
     request = api.drawn(run, key, DRAWN)
     (reply,) = await send_all(api.port, [request])
     if _points_in(reply) < DRAWN // 4:
