@@ -18,14 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ingest, limits, live, reads, report
+from benchmarks import access, ingest, limits, live, reads, report
 from benchmarks.client import Drivers
 from benchmarks.report import Results
 from benchmarks.servers import Databases, folder
 from benchmarks.session import FULL_SIZES, QUICK_SIZES, Session, Sizes
 from benchmarks.systems import MLFLOW, OURS, SYSTEMS
 
-SUBJECTS = ("limits", "ingest", "reads", "live")
+SUBJECTS = ("limits", "ingest", "reads", "live", "access")
 Step = Callable[[Session], Coroutine[Any, Any, None]]
 
 
@@ -71,6 +71,8 @@ def _steps(options: argparse.Namespace) -> list[tuple[str, Step]]:
         ]
     if "live" in subjects and OURS in systems:
         steps.append(("live", partial(live.measure, system=OURS)))
+    if "access" in subjects and OURS in systems:
+        steps.append(("access", access.measure))
     return steps
 
 

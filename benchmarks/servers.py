@@ -44,6 +44,7 @@ _KILL_ROUNDS: Final = 20
 _POLL: Final = 0.05
 _LOG_SHOWN: Final = 2_000
 _FOREIGN: Final = ("AXONML_", "JWT_", "RUST_", "MLFLOW_")
+NONE: Final[Mapping[str, str]] = {}
 
 
 class ServerFailed(Exception):  # noqa: N818 - reads as a condition
@@ -195,13 +196,14 @@ class Databases:
 
 @dataclass(slots=True)
 class Server:
-    """A running server process. `key` is the credential its API wants, if any."""
+    """A running server process. `key` is the credential its API wants, if any; `account` address and password."""
 
     process: psutil.Process
     identity: str
     port: int
     log: Path
     key: str | None = None
+    account: tuple[str, str] | None = None
     started_seconds: float = 0.0
     _popen: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -290,8 +292,11 @@ async def _healthy(port: int, path: str) -> bool:
 
 
 @asynccontextmanager
-async def axonml(place: Path, database: str) -> AsyncIterator[Server]:
-    """AxonML as its console script starts it, one process, on a database by URL, with an API key of its first user."""
+async def axonml(place: Path, database: str, settings: Mapping[str, str] = NONE) -> AsyncIterator[Server]:
+    """AxonML as its console script starts it, one process, on a database by URL, with an API key of its first user.
+
+    `settings` are further environment variables.
+    """
     port = free_port()
     email, password = "bench@example.com", secrets.token_urlsafe(18)
     data = place / f"data-{port}"
@@ -301,6 +306,7 @@ async def axonml(place: Path, database: str) -> AsyncIterator[Server]:
         "AXONML_ADMIN_EMAIL": email,
         "AXONML_ADMIN_PASSWORD": password,
         "AXONML_LOG__LEVEL": "warning",
+        **settings,
     }
     async with running(place, "axonml", command, port, environment=environment, health="/health/ready") as server:
         login = orjson.dumps({"email": email, "password": password})
@@ -309,6 +315,7 @@ async def axonml(place: Path, database: str) -> AsyncIterator[Server]:
         token = orjson.loads(signed)["token"]
         (made,) = await send_all(port, [request("POST", "/api/auth/keys", asked, key=token)])
         server.key = orjson.loads(made)["secret"]
+        server.account = (email, password)
         yield server
 
 

@@ -17,13 +17,12 @@ import orjson
 
 from benchmarks.client import RequestFailed, request, send_all
 from benchmarks.points import Point
-from benchmarks.servers import Server, axonml, mlflow
+from benchmarks.servers import NONE, Server, axonml, mlflow
 
 SEARCH_PAGE: Final = 100
 SHOWN: Final = 8
 _WARM_ROUNDS: Final = 4
 _WARM_CONNECTIONS: Final = 8  # 16 batches at once exhaust the connection pool of one MLflow worker
-NONE: Final[Mapping[str, str]] = {}
 
 
 class Api(Protocol):

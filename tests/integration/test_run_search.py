@@ -44,7 +44,7 @@ from tests.support.tracking import START
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PROPERTY = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

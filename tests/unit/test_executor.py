@@ -269,7 +269,7 @@ async def answer(schema: strawberry.Schema, text: str, root: Any, below: Any, va
     return json.dumps(result.data, default=repr), errors, context.reads
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     operation=operations(),
     found=st.lists(things(), max_size=3) | listed(things()),
