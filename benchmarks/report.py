@@ -39,6 +39,8 @@ GROUPS: Final = (
     "live, 10 batches/s of one run over WebSocket",
     "disk",
     "server memory",
+    "proof of who asks",
+    "flood of logins",
     "physical limits",
 )
 _PEERS: Final = ("mlflow", "mlflow-1")
