@@ -46,24 +46,12 @@ run: $(RUN_STAMP) ## Start the server in the foreground (HOST=, PORT=, ARGS=)
 demo: $(EXAMPLES_STAMP) ## Train, log, register, deploy and predict against a temporary server
 	@exec $(BIN)/python examples/demo.py
 
-CHECKS := check-format check-lint check-types check-imports check-security
-.PHONY: check $(CHECKS)
+.PHONY: check
 check: $(DEV_STAMP) ## Formatting, lint, types, import contracts and insecure code, without the tests
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync $(CHECKS)
-
-check-format:
 	$(BIN)/ruff format --check .
-
-check-lint:
 	$(BIN)/ruff check .
-
-check-types:
 	$(BIN)/mypy
-
-check-imports:
 	$(BIN)/lint-imports
-
-check-security:
 	$(BIN)/bandit -q -c pyproject.toml -ll -r $(PACKAGES)
 
 .PHONY: test
@@ -115,7 +103,7 @@ $(PEERS_STAMP): benchmarks/requirements.txt | $(BIN)/python
 	$(PEERS)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --upgrade -r $<
 	@touch $@
 
-# One pip run brings everything, so a machine that only tests does not pay for three. What is imported is compiled then.
+# One pip run brings everything, so a machine that only tests does not pay for three.
 $(DEV_STAMP): $(LOCK) | $(BIN)/python
-	$(PIP) install --quiet --no-compile -c constraints.txt -e '.[dev]'
+	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
 	@touch $(RUN_STAMP) $(EXAMPLES_STAMP) $@
