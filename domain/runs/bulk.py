@@ -65,7 +65,7 @@ class ManyRuns:
         experiment_id = None if isinstance(experiment, Keep) else await self._living_experiment(scope, experiment)
 
         def decide(run: Run) -> Run:
-            moved = entity.changeable(run)
+            moved = entity.edited(run)
             if experiment_id is not None:
                 moved = replace(moved, experiment_id=experiment_id)
             return entity.with_tags(entity.without_tags(moved, gone), put)

@@ -193,23 +193,21 @@ def with_params(run: Run, params: Iterable[Param]) -> Run:
 
 def with_tags(run: Run, tags: Iterable[Tag]) -> Run:
     """Tags are set, replacing those of the same key, in every state but archived."""
-    _refuse_archived(run)
     held = {tag.key: tag for tag in run.tags} | {tag.key: tag for tag in tags}
     _refuse_too_many(len(held), "tags")
-    return replace(run, tags=tuple(held[key] for key in sorted(held)))
+    return replace(edited(run), tags=tuple(held[key] for key in sorted(held)))
 
 
 def without_tags(run: Run, keys: Iterable[str]) -> Run:
     """Tags are removed; keys that are not there are passed over."""
-    _refuse_archived(run)
     gone = set(keys)
-    return replace(run, tags=tuple(tag for tag in run.tags if tag.key not in gone))
+    return replace(edited(run), tags=tuple(tag for tag in run.tags if tag.key not in gone))
 
 
-def changeable(run: Run) -> Run:
-    """The run itself, unless it is archived."""
+def edited(run: Run) -> Run:
+    """What every change of tags, notes and names does: of a RUNNING run, it is a sign of life. Archived runs refuse."""
     _refuse_archived(run)
-    return run
+    return replace(run, last_activity_at=run.seen.now) if run.status is RunStatus.RUNNING else run
 
 
 def refusal_of_archived() -> Conflict:

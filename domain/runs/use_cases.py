@@ -164,7 +164,7 @@ class Runs:
             changes["model_type"] = _optional_title(model_type, "model_type")
         if not isinstance(experiment, Keep):
             changes["experiment_id"] = await self._living_experiment(scope, experiment)
-        return await self._change(scope, run_id, lambda run: replace(entity.changeable(run), **changes))
+        return await self._change(scope, run_id, lambda run: replace(entity.edited(run), **changes))
 
     async def start(self, scope: Scope, run_id: str) -> Run:
         """PENDING becomes RUNNING; RUNNING stays. Raises NotFound, Conflict."""

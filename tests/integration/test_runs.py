@@ -87,12 +87,27 @@ async def test_silence_makes_a_run_stalled_and_stoppable_at_once(tracking: Track
     assert not (await tracking.runs.get(scope, run.id)).stalled
     tracking.clock.forward(seconds=0.001)
     assert (await tracking.runs.get(scope, run.id)).stalled
-    await tracking.runs.change_tags(scope, run.id, put=[("seen", "by a person")])
-    assert (await tracking.runs.update(scope, run.id, notes="dead?")).stalled
-    await tracking.runs.log_params(scope, run.id, [("a", 1)])
-    assert not (await tracking.runs.get(scope, run.id)).stalled
-    tracking.clock.forward(minutes=6)
     assert (await tracking.runs.stop(scope, run.id)).status is RunStatus.STOPPED
+
+
+async def test_every_write_is_a_sign_of_life(tracking: Tracking, scope: Scope) -> None:
+    run = await tracking.runs.create(scope)
+    for write in (
+        lambda: tracking.runs.log_params(scope, run.id, [("a", 1)]),
+        lambda: tracking.runs.change_tags(scope, run.id, put=[("t", "1")]),
+        lambda: tracking.runs.change_tags(scope, run.id, put=[("t", "1")]),  # nothing new, and alive all the same
+        lambda: tracking.runs.change_tags(scope, run.id, remove=["t"]),
+        lambda: tracking.runs.update(scope, run.id, notes="warming up"),
+        lambda: tracking.runs.update(scope, run.id, name="renamed"),
+    ):
+        tracking.clock.forward(minutes=6)
+        assert (await tracking.runs.get(scope, run.id)).stalled
+        await write()
+        alive = await tracking.runs.get(scope, run.id)
+        assert (alive.stalled, alive.last_activity_at) == (False, tracking.clock.now())
+    ended = await tracking.runs.finish(scope, run.id)
+    tracking.clock.forward(minutes=6)
+    assert (await tracking.runs.update(scope, run.id, notes="good")).last_activity_at == ended.last_activity_at
 
 
 async def test_updates_keep_and_clear(tracking: Tracking, scope: Scope) -> None:

@@ -27,8 +27,8 @@ def test_a_new_id_is_canonical_and_a_version_7_uuid(kind: ids.Kind) -> None:
 
 
 def test_new_ids_are_distinct_and_ordered_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter(range(1_700_000_000_000, 1_700_000_000_500))
-    monkeypatch.setattr("time.time_ns", lambda: next(times) * 1_000_000)
+    times = iter(range(1_700_000_000_000_000_000, 1_700_000_000_000_125_000, 250))  # within a millisecond, too
+    monkeypatch.setattr("time.time_ns", lambda: next(times))
     made = [ids.new("run") for _ in range(500)]
     assert made == sorted(made)
     assert len(set(made)) == 500

@@ -143,6 +143,7 @@ class Life(RuleBasedStateMachine):
         tags = make_tags([("k", value)])
         if self.apply(lambda run: entity.with_tags(run, tags), allowed=not self.hidden):
             assert self.run.tags == (Tag("k", value),)
+            self.silent = 0 if self.status is RunStatus.RUNNING else self.silent
 
     @rule(value=st.sampled_from([1, 2]))
     def param(self, value: int) -> None:
@@ -182,7 +183,7 @@ def test_another_end_names_both() -> None:
     with pytest.raises(Conflict, match="resume it first"):
         entity.written(fresh(RunStatus.STOPPED))
     with pytest.raises(Conflict, match="restore it first"):
-        entity.changeable(entity.archived(fresh()))
+        entity.edited(entity.archived(fresh()))
 
 
 def test_params_are_written_once() -> None:
