@@ -8,6 +8,7 @@ could fill the memory, and a few slow ones could hold every place.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, Final, cast
 
 import orjson
@@ -24,6 +25,7 @@ from server.rest.errors import rest_body
 from server.settings import LimitsSettings
 
 HEAD_BYTES: Final = 64 * 1024
+_NAMED: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _UNREADABLE: Final = (
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n"
@@ -39,6 +41,12 @@ class BoundedConfig(uvicorn.Config):
         self.limits = limits
 
 
+def _unreadable(problem: BadUserInput) -> bytes:
+    """A whole answer, for what never becomes a request."""
+    body = orjson.dumps(rest_body(problem, unique()))
+    return _UNREADABLE % len(body) + body
+
+
 class HeadTooLargeError(Exception):
     """The address and the headers of a request are larger than they may be."""
 
@@ -49,6 +57,7 @@ class BoundedHttp(HttpToolsProtocol):
     config: BoundedConfig
     resumed = 0
     _reading_head = True
+    _content = False
     _head_bytes = 0
     _head_until: float | None = None
     _late: asyncio.TimerHandle | None = None
@@ -72,22 +81,27 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # A header that never ends is kept inside the parser, so what arrives is counted too.
-        arriving = self._head_bytes + len(data) if self._reading_head else 0
+        # A header or a trailer that never ends is kept inside the parser, so what arrives without content counts too.
+        arriving = self._head_bytes + len(data)
+        self._content = False
         super().data_received(data)
-        if self._reading_head and not self.transport.is_closing():
+        if not self._content and not self.transport.is_closing():
             self._head_bytes = max(self._head_bytes, arriving)
             if self._head_bytes > HEAD_BYTES:
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+                self._hang_up(_TOO_LARGE)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the words are ours
         """Refuses what is no request, or more of a head than may be, in the form of every other refusal."""
         problem = BadUserInput("this is no HTTP/1.1 request that can be read")
         if self._head_bytes > HEAD_BYTES:
             problem = BadUserInput(f"the address and the headers must together be at most {HEAD_BYTES} bytes")
-        body = orjson.dumps(rest_body(problem, unique()))
-        self.transport.write(_UNREADABLE % len(body) + body)
+        self._hang_up(_unreadable(problem))
+
+    def _hang_up(self, reason: bytes) -> None:
+        """Says why, unless that would fall into an answer, or be a second one to the same request."""
+        cycle = self.cycle
+        if cycle is None or not cycle.response_started or (cycle.response_complete and self._reading_head):
+            self.transport.write(reason)
         self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -108,12 +122,21 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._reading_head = False
         self._head_until = None
+        named = _NAMED.match(self.url)
+        if named is not None:  # a whole address names the host itself, and the header is ignored (RFC 9112, 3.2.2)
+            self.headers[:] = [each for each in self.headers if each[0] != b"host"]
+            self.headers.append((b"host", named[1]))
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before and self.scope["method"] != "HEAD":
             self.cycle.transport = cast("asyncio.Transport", HeadWithBody(self.transport, self.loop))
 
+    def on_body(self, body: bytes) -> None:
+        self._content, self._head_bytes = True, 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._content = True
         super().on_message_complete()
         self.scope[ARRIVED] = True  # type: ignore[typeddict-unknown-key] # as above
 
@@ -194,6 +217,14 @@ class BoundedSocket(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         self.resumed += 1
         super().resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
+            # A body, too many headers or one too long: uvicorn would neither answer nor ever close the connection.
+            problem = "a WebSocket handshake has no body, at most 128 headers and none longer than 8 KiB"
+            self.transport.write(_unreadable(BadUserInput(problem)))
+            self.transport.close()
 
     async def send(self, message: Any) -> None:
         if not self.handshake_complete and self.transport.is_closing():

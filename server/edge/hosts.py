@@ -6,7 +6,9 @@ network position the browser has.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,15 +18,17 @@ from server.edge.identity import request_id_of
 from server.edge.replies import refuse
 from server.settings import ServerSettings
 
+_AUTHORITY: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:/@\[\]]+)(?::[0-9]*)?")
 _WILDCARDS = frozenset({"0.0.0.0", "::", "[::]", "*", ""})  # noqa: S104 - compared with, never bound to
 
 
 def host_name(authority: str) -> str:
-    """The name in a Host header, without its port, lower-case; an IPv6 address keeps its brackets."""
-    authority = authority.strip().lower()
-    if authority.startswith("["):
-        return authority.partition("]")[0] + "]"
-    return authority.partition(":")[0].rstrip(".")
+    """The name in a Host header, without its port, lower-case; an IPv6 address keeps its brackets.
+
+    Empty for what is no name with a port: somebody else might read another name in it.
+    """
+    found = _AUTHORITY.fullmatch(authority.strip().lower())
+    return found[1].rstrip(".") if found is not None else ""
 
 
 def trusted_hosts(server: ServerSettings) -> frozenset[str]:
@@ -34,7 +38,7 @@ def trusted_hosts(server: ServerSettings) -> frozenset[str]:
         names.add(f"[{server.host.lower()}]" if ":" in server.host else server.host.lower())
     if server.public_url is not None:
         names.add(host_name(urlsplit(server.public_url).netloc))
-    return frozenset(names)
+    return frozenset(names - {""})
 
 
 class TrustedHosts:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.support.servers import WAIT, Server, until
 
@@ -80,6 +81,25 @@ async def raw(served: Server) -> AsyncIterator[RawClient]:
         connection.setblocking(False)
         await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", served.port))
         yield RawClient(connection)
+
+
+async def answer_to(url: str, *parts: bytes) -> bytes:
+    """What the server at `url` says to these bytes until it closes the connection, which it must within 10 seconds."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+    except ConnectionError:
+        pass  # it has hung up, which is an answer too
+    try:
+        async with asyncio.timeout(10):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
 
 
 def request(method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
