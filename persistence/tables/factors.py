@@ -123,4 +123,8 @@ class WebauthnChallengeRow(Model):
 
     class Meta:
         table = "webauthn_challenges"
-        indexes = (Index(fields=("expires_at",), name="webauthn_challenges_expiry"),)
+        indexes = (
+            Index(fields=("user_id", "expires_at"), name="webauthn_challenges_user"),
+            Index(fields=("pending_id",), name="webauthn_challenges_pending"),
+            Index(fields=("expires_at",), name="webauthn_challenges_expiry"),
+        )

@@ -33,7 +33,10 @@ class WorkspaceRow(Model):
 
 
 class UserRow(Model):
-    """A person. `email` is stored case-folded; a deleted user stays as a row without personal data."""
+    """A person. `email` is stored case-folded; a deleted user stays as a row without personal data.
+
+    By `webauthn_handle` a passkey names whose it is.
+    """
 
     id = fields.UUIDField(primary_key=True)
     email = fields.CharField(max_length=320, unique=True)
@@ -52,6 +55,7 @@ class UserRow(Model):
 
     class Meta:
         table = "users"
+        unique_together = (("webauthn_handle",),)
 
 
 class MembershipRow(Model):

@@ -17,7 +17,7 @@ PARAM_PREFIX: Final = 96
 
 
 class RunRow(Model):
-    """One training run. `archived_at` hides it; `last_activity_at` is the time of the newest write by the script.
+    """One training run. `archived_at` hides it; `last_activity_at` is the newest write of any kind to the running run.
 
     A run with `purged_at` is gone for every reader; what is left of it is being removed piece by piece.
     """

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import asyncpg
 import pytest
 
 from domain import ids
@@ -569,3 +570,11 @@ async def test_where_no_browser_could_use_passkeys_the_server_says_so(fresh: Ins
 async def test_a_passkey_works_at_every_listed_origin(fresh: Instance, scope: Scope, holder: Holder) -> None:
     await holder.register(scope)
     assert (await holder.alone(replace(TRUTH, origin="https://axon.localhost"))).user is not None
+
+
+async def test_no_two_accounts_have_the_same_handle(holder: Holder, scope: Scope) -> None:
+    other = await member(holder.of, "bo@example.org")
+    repository = PostgresPasskeys(holder.of.database)
+    kept = await repository.handle(scope.principal.user_id, b"h" * 64)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await repository.handle(other, kept)
