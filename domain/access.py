@@ -156,6 +156,8 @@ class Access:
         return (rule for rule in self.rules if rule.kind is kind and action in rule.actions)
 
 
+# The id of no workspace: nothing lies in it.
+NOWHERE: Final = f"wsp_{0:032x}"
 NOTHING: Final = Access(
     WorkspaceRole.VIEWER, tuple(Rule(kind, frozenset(Action), Effect.DENY) for kind in ResourceKind)
 )
@@ -195,7 +197,7 @@ class Principal:
     """An authenticated caller: a user through a session, or through one of the user's API keys.
 
     `scopes` is None for a session (everything the user may do) and a set for an API key. A session that
-    `must_change_password` is good for that alone.
+    `must_change_password` or `must_add_factor` is good for that alone, in this order.
     """
 
     user_id: str
@@ -205,6 +207,12 @@ class Principal:
     api_key_id: str | None = None
     scopes: frozenset[KeyScope] | None = None
     must_change_password: bool = False
+    must_add_factor: bool = False
+
+    @property
+    def confined(self) -> bool:
+        """Whether something must be done first, and nothing else is open until then."""
+        return self.must_change_password or self.must_add_factor
 
     def allows(self, scope: KeyScope) -> bool:
         """Whether this principal carries `scope`; a write scope includes the read scope of its noun."""
@@ -216,11 +224,16 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One workspace, seen by one principal."""
+    """One workspace, seen by one principal; NOWHERE for a caller who is in none, or confined."""
 
     workspace_id: str
     principal: Principal
     access: Access
+
+    @property
+    def nowhere(self) -> bool:
+        """Whether there is no workspace: what is the caller's own can be managed all the same."""
+        return self.workspace_id == NOWHERE
 
     def carry(self, key_scope: KeyScope) -> None:
         """Raises Forbidden when an API key lacks `key_scope`. Whoever lists asks this, and filters by `reach`."""

@@ -81,9 +81,8 @@ class Event:
         if scope is None:
             return cls(action, request_id, address)
         caller = scope.principal
-        return cls(
-            action, request_id, address, caller.user_id, caller.session_id, caller.api_key_id, scope.workspace_id
-        )
+        place = None if scope.nowhere else scope.workspace_id
+        return cls(action, request_id, address, caller.user_id, caller.session_id, caller.api_key_id, place)
 
 
 class Refusals(Protocol):

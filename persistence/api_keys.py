@@ -15,7 +15,7 @@ from domain.access import KeyScope, Scope, UserRole
 from domain.errors import Conflict, NotFound
 from domain.identity import ApiKey, KeyRecord
 from domain.paging import EXACT_TOTAL_LIMIT, Keyset, Page, PageRequest, Total
-from persistence.accounts import ACCOUNT, read_account
+from persistence.accounts import ACCOUNT, FACTORS, read_account
 from persistence.audit import change
 from persistence.database import Database
 
@@ -26,6 +26,11 @@ _KEY: Final = """k.id, k.user_id AS key_user_id, k.workspace_id, w.slug, k.name,
     k.expires_at, k.last_used_at, k.revoked_at"""
 _FROM: Final = "FROM api_keys k JOIN workspaces w ON w.id = k.workspace_id"
 _RECORD: Final = f"SELECT {_KEY}, k.secret_hash, {ACCOUNT} {_FROM} JOIN users u ON u.id = k.user_id"
+
+_ALIVE: Final = f"""
+    SELECT k.id FROM api_keys k JOIN users u ON u.id = k.user_id
+     WHERE k.id = ANY($1::uuid[]) AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2)
+       AND u.disabled_at IS NULL AND (NOT $3 OR {FACTORS} <> '{{}}')"""  # noqa: S608  # constants only
 
 # Whoever was removed a moment ago leaves no key behind that would work again once they are back.
 _ENTERS: Final = """
@@ -43,8 +48,8 @@ _OF_USERS: Final = f"""
 
 _REVOKE: Final = f"""
     WITH o AS (SELECT id, revoked_at AS before FROM api_keys
-                WHERE id = $1 AND workspace_id = $2 AND user_id = $3 FOR UPDATE),
-         k AS (UPDATE api_keys a SET revoked_at = coalesce(a.revoked_at, $4) FROM o WHERE a.id = o.id
+                WHERE id = $1 AND workspace_id = $2 AND (user_id = $3 OR $4) FOR UPDATE),
+         k AS (UPDATE api_keys a SET revoked_at = coalesce(a.revoked_at, $5) FROM o WHERE a.id = o.id
                RETURNING a.*, o.before)
     SELECT {_KEY}, k.before FROM k JOIN workspaces w ON w.id = k.workspace_id"""  # noqa: S608  # constants only
 
@@ -68,14 +73,8 @@ class PostgresApiKeys:
         row = await self._database.fetchrow(f"{_RECORD} WHERE k.lookup = $1", lookup)
         return None if row is None else _read_record(row)
 
-    async def alive_keys(self, key_ids: Sequence[str], now: datetime) -> set[str]:
-        rows = await self._database.fetch(
-            "SELECT k.id FROM api_keys k JOIN users u ON u.id = k.user_id"
-            " WHERE k.id = ANY($1::uuid[]) AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2)"
-            " AND u.disabled_at IS NULL",
-            [ids.to_uuid(key_id) for key_id in key_ids],
-            now,
-        )
+    async def alive_keys(self, key_ids: Sequence[str], now: datetime, *, with_factor: bool) -> set[str]:
+        rows = await self._database.fetch(_ALIVE, [ids.to_uuid(key_id) for key_id in key_ids], now, with_factor)
         return {ids.from_uuid("key", row["id"]) for row in rows}
 
     async def touch_key(self, key_id: str, now: datetime) -> None:
@@ -121,6 +120,7 @@ class PostgresApiKeys:
                 ids.to_uuid(key_id),
                 ids.to_uuid(scope.workspace_id),
                 ids.to_uuid(scope.principal.user_id),
+                scope.principal.role is UserRole.ADMIN,
                 now,
             )
             if row is not None and row["before"] is None:

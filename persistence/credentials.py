@@ -12,7 +12,7 @@ from typing import Final
 from asyncpg import Record
 
 from domain import ids
-from domain.errors import MfaRequired, Unauthenticated
+from domain.errors import Conflict, MfaRequired, Unauthenticated
 from domain.identity.factors import Credential, CredentialChange, FactorKind
 from persistence.accounts import FACTORS
 from persistence.audit import change as changing
@@ -28,6 +28,11 @@ _ID_KINDS: Final[dict[FactorKind, ids.Kind]] = {
 _SESSION: Final = f"""
     SELECT s.aal, u.password_hash, {FACTORS} AS factors FROM sessions s JOIN users u ON u.id = s.user_id
      WHERE s.id = $1 AND s.user_id = $2 AND s.ended_at IS NULL AND u.disabled_at IS NULL"""  # noqa: S608  # constants only
+
+# A passkey that is out of service opens nothing.
+_WORKS: Final = """
+    SELECT EXISTS (SELECT 1 FROM totp_factors WHERE user_id = $1 AND enabled_at IS NOT NULL)
+        OR EXISTS (SELECT 1 FROM passkeys WHERE user_id = $1 AND flagged_at IS NULL)"""
 
 _OF_USERS: Final = """
     SELECT 'totp' AS kind, t.user_id, t.user_id AS id, 'Authenticator app' AS name, t.enabled_at AS created_at,
@@ -60,6 +65,12 @@ async def begin_change(tx: Connection, change: CredentialChange) -> frozenset[Fa
     if factors and row["aal"] < 2:
         raise MfaRequired("this account has a second factor; sign in with it to change what you sign in with")
     return factors
+
+
+async def check_left(tx: Connection, change: CredentialChange) -> None:
+    """To be called after a factor was removed. Raises Conflict when one that works must be left, and none is."""
+    if change.leaves_factor and not await tx.fetchval(_WORKS, ids.to_uuid(change.user_id)):
+        raise Conflict("this server requires a second factor, and this is your last one; add another one first")
 
 
 async def end_change(tx: Connection, change: CredentialChange, reason: str, method: str | None = None) -> list[str]:

@@ -19,7 +19,7 @@ from domain.identity.factors import CredentialChange, PasskeyUse
 from domain.identity.passkey_ports import Addition, Challenge, NewPasskey, PasskeyRecord
 from persistence.accounts import ACCOUNT, FACTORS, read_account
 from persistence.audit import change as changing
-from persistence.credentials import begin_change, end_change
+from persistence.credentials import begin_change, check_left, end_change
 from persistence.database import Connection, Database
 from persistence.pending import use_factor
 from persistence.sessions import insert_session, lock_user
@@ -158,6 +158,7 @@ class PostgresPasskeys:
             )
             if removed != 1:
                 return None
+            await check_left(tx, change)
             await tx.execute(
                 f"DELETE FROM recovery_codes c USING users u WHERE c.user_id = $1 AND u.id = $1 AND {FACTORS} = '{{}}'",  # noqa: S608  # constants only
                 user,

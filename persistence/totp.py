@@ -10,7 +10,7 @@ from domain.errors import Conflict
 from domain.identity.factors import CredentialChange, RecoveryCode, TotpFactor, TotpUse
 from domain.identity.totp import ALREADY_ON, METHOD
 from persistence.audit import change as changing
-from persistence.credentials import begin_change, end_change, raise_session
+from persistence.credentials import begin_change, check_left, end_change, raise_session
 from persistence.database import Database
 from persistence.pending import use_factor
 from persistence.recovery import replace_codes
@@ -104,6 +104,7 @@ class PostgresTotp:
                 tx.made(change.user_id)
             if not was_on:
                 return []
+            await check_left(tx, change)
             await tx.execute(
                 "DELETE FROM recovery_codes WHERE user_id = $1 AND NOT EXISTS"
                 " (SELECT 1 FROM passkeys p WHERE p.user_id = $1)",

@@ -87,12 +87,18 @@ async def users(
 
 def must_change_password(parent: strawberry.Parent[User], info: strawberry.Info[Context, None]) -> bool | None:
     """Whether somebody else chose the password; None where the caller may not look."""
-    context = info.context
+    return parent.must_change_password if _may_look(parent, info.context) else None
+
+
+def must_add_factor(parent: strawberry.Parent[User], info: strawberry.Info[Context, None]) -> bool | None:
+    """Whether there is no second factor where one is required; None where the caller may not look."""
+    return info.context.services.identity.must_add_factor(parent) if _may_look(parent, info.context) else None
+
+
+def _may_look(user: User, context: Context) -> bool:
     if context.scope is None:  # whoever signs in meets nobody but themselves
-        return parent.must_change_password
-    return (
-        parent.must_change_password if context.services.identity.sessions.visible(context.scope, [parent.id]) else None
-    )
+        return True
+    return bool(context.services.identity.sessions.visible(context.scope, [user.id]))
 
 
 async def create_user(

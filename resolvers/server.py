@@ -10,6 +10,7 @@ import strawberry
 
 from domain import ids
 from domain.errors import BadUserInput
+from domain.identity.registration import RegistrationPolicy
 
 if TYPE_CHECKING:
     from resolvers.context import Context
@@ -25,12 +26,24 @@ class ServerInfo:
     version: str
     features: list[str]
     setup_required: bool
+    registration: RegistrationPolicy
+    mfa_required: bool
+    password_min_length: int
 
 
 async def server_info(info: strawberry.Info[Context, None]) -> ServerInfo:
     """Public: readable without signing in."""
     services = info.context.services
-    return ServerInfo("AxonML", services.version, list(services.features), await services.identity.founder.required())
+    identity = services.identity
+    return ServerInfo(
+        name="AxonML",
+        version=services.version,
+        features=list(services.features),
+        setup_required=await identity.founder.required(),
+        registration=identity.registration.policy,
+        mfa_required=identity.mfa_required,
+        password_min_length=identity.shortest_password,
+    )
 
 
 async def node(info: strawberry.Info[Context, None], id: strawberry.ID) -> Any:  # noqa: A002  # the contract's name

@@ -75,6 +75,7 @@ class User(Node):
     mfa_enabled: bool
     disabled: bool
     must_change_password: Annotated[bool | None, strawberry.field(resolver=resolve_people.must_change_password)]
+    must_add_factor: Annotated[bool | None, strawberry.field(resolver=resolve_people.must_add_factor)]
     created_at: datetime
     last_login_at: datetime | None
     runs: Annotated[

@@ -6,8 +6,11 @@ from typing import Annotated
 
 import strawberry
 
+from domain.identity.registration import RegistrationPolicy
 from resolvers import server as resolve
 from schema.node import Node
+
+strawberry.enum(RegistrationPolicy)
 
 
 @strawberry.type
@@ -16,6 +19,9 @@ class ServerInfo:
     version: str
     features: list[str]
     setup_required: bool
+    registration: RegistrationPolicy
+    mfa_required: bool
+    password_min_length: int
 
 
 @strawberry.type

@@ -223,7 +223,9 @@ class AuthSettings(_Section):
         " of their own). Administrators make accounts whatever stands here.",
     )
     require_mfa: bool = Field(
-        False, description="Ask everybody for a second factor. Refused: this version leaves that to each user."
+        False,
+        description="Everybody needs a second factor: whoever signs in without one can add one and sign out, nothing else,"
+        " and API keys of people without one do not work. Passwords then need 8 characters instead of 15.",
     )
     admin_email: str | None = Field(None, description="First administrator, created only on an instance without users.")
     admin_password: SecretStr | None = Field(None, description="Password of the first administrator; read only then.")
@@ -231,8 +233,6 @@ class AuthSettings(_Section):
 
     @model_validator(mode="after")
     def _usable(self) -> AuthSettings:
-        if self.require_mfa:
-            raise ValueError("require_mfa: this version leaves second factors to each user; remove the setting")
         if self.jwt_secret is not None:
             check_secret(self.jwt_secret.get_secret_value())
         if self.admin_password is not None and self.admin_password_file is not None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from domain.access import NOTHING, Access, Principal, Scope, UserRole
+from domain.access import NOTHING, NOWHERE, Access, Principal, Scope, UserRole
 from domain.errors import NotFound, Unauthenticated
 from domain.identity.entities import Account, KeyRecord, Membership, SessionPolicy, SessionRecord
 from domain.identity.live import LiveCache
@@ -26,6 +26,9 @@ _KEY_TOUCH: Final = timedelta(minutes=1)
 SIGN_IN: Final = "sign in first: send Authorization: Bearer with an access token or an API key"
 _EXPIRED: Final = "the access token is not valid or its session has ended; sign in again, or refresh"
 _WRONG_KEY: Final = "the API key is not valid: unknown, revoked or expired"
+_OWNER_WITHOUT: Final = (
+    "the owner of this API key has no second factor, which this server requires; the key works once they have added one"
+)
 
 
 class Authentication:
@@ -42,8 +45,10 @@ class Authentication:
         policy: SessionPolicy,
         now: Callable[[], datetime],
         cache_seconds: float,
+        mfa_required: bool = False,
     ) -> None:
         self._repository = repository
+        self._mfa_required = mfa_required
         self._key_repository = keys
         self._standings = standings
         self._tokens = access_tokens
@@ -57,8 +62,8 @@ class Authentication:
         """The scope of whoever presents these credentials.
 
         `authorization` is the whole header; `session` the access token of a cookie, looked at only without a header.
-        Raises Unauthenticated when nothing or something wrong is presented, NotFound for a workspace that is not
-        the caller's.
+        Somebody who belongs to no workspace is NOWHERE. Raises Unauthenticated when nothing or something wrong is
+        presented, NotFound for a workspace that is not the caller's.
         """
         if authorization is not None:
             return await self._by_header(authorization, workspace)
@@ -69,14 +74,15 @@ class Authentication:
     async def ended(self, scopes: Iterable[Scope]) -> list[Scope]:
         """Those that no longer hold, in at most three look-ups however many there are.
 
-        Their session or key has ended, or their principal may no longer do just what the scope says.
+        Their session or key has ended, or their principal may no longer do just what the scope says. Nothing is kept
+        open NOWHERE.
         """
         held = list(scopes)
         sessions = [one.principal.session_id for one in held if one.principal.session_id is not None]
         keys = [one.principal.api_key_id for one in held if one.principal.api_key_id is not None]
         now, idle = self._now(), self._policy.idle
         alive = await self._repository.alive_sessions(sessions, now, idle) if sessions else set()
-        alive |= await self._key_repository.alive_keys(keys, now) if keys else set()
+        alive |= await self._key_repository.alive_keys(keys, now, with_factor=self._mfa_required) if keys else set()
         places = {(one.principal.user_id, one.workspace_id) for one in held}
         standings = await self._standings(list(places)) if places else {}
 
@@ -129,9 +135,16 @@ class Authentication:
         account = record.account
         user, room = account.user, _room_of(account, workspace)
         principal = Principal(
-            user.id, user.email, user.role, session_id=record.id, must_change_password=user.must_change_password
+            user.id,
+            user.email,
+            user.role,
+            session_id=record.id,
+            must_change_password=user.must_change_password,
+            must_add_factor=self._mfa_required and not (account.factors and record.assurance.level >= 2),
         )
-        return Scope(room.workspace_id, principal, NOTHING if user.must_change_password else room.access.at(now))
+        if room is None or principal.confined:
+            return Scope(NOWHERE, principal, NOTHING)
+        return Scope(room.workspace_id, principal, room.access.at(now))
 
     async def _by_api_key(self, text: str, workspace: str | None) -> Scope:
         presented = self._codec.parse(text)
@@ -144,6 +157,8 @@ class Authentication:
         now = self._now()
         if not key.usable(now) or account.disabled:
             raise Unauthenticated(_WRONG_KEY)
+        if self._mfa_required and not account.factors:
+            raise Unauthenticated(_OWNER_WITHOUT)
         room = account.memberships.get(key.workspace)
         if room is None or room.workspace_id != key.workspace_id:
             raise Unauthenticated("the owner of this API key is no longer a member of its workspace")
@@ -182,7 +197,8 @@ def _basic_password(credential: str) -> str:
     return decoded.partition(":")[2]
 
 
-def _room_of(account: Account, slug: str | None) -> Membership:
+def _room_of(account: Account, slug: str | None) -> Membership | None:
+    """The workspace that was named, or the usual one; None for a member of none. Raises NotFound."""
     if slug is not None:
         found = account.memberships.get(slug)
         if found is None:
@@ -190,7 +206,4 @@ def _room_of(account: Account, slug: str | None) -> Membership:
         return found
     rooms = account.memberships.values()
     usual = (room for room in rooms if room.workspace_id == account.default_workspace_id)
-    room = next(usual, None) or next(iter(rooms), None)
-    if room is None:
-        raise NotFound("you are not a member of any workspace", field="workspace")
-    return room
+    return next(usual, None) or next(iter(rooms), None)

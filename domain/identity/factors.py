@@ -121,12 +121,14 @@ class CredentialChange:
     """Who is about to change what they sign in with, from which session, and when.
 
     `verified_hash` is the password hash that was checked, if one was: with another one nothing is changed.
+    `leaves_factor`: a change after which no second factor would work is refused.
     """
 
     user_id: str
     session_id: str
     at: datetime
     verified_hash: str | None = None
+    leaves_factor: bool = False
 
 
 class Completion(Enum):

@@ -31,7 +31,9 @@ class Founder:
         passwords: Passwords,
         sessions: Sessions,
         setup_tokens: SetupTokenStore,
+        shortest: int,
     ) -> None:
+        self._shortest = shortest
         self._repository = repository
         self._passwords = passwords
         self._sessions = sessions
@@ -107,7 +109,7 @@ class Founder:
     ) -> Founding:
         address = rules.email(email, field=fields[0])
         shown = address.partition("@")[0] if name is None else names.title(name)
-        secret = rules.chosen_password(password, address=address, name=shown, field=fields[1])
+        secret = rules.chosen_password(password, shortest=self._shortest, address=address, name=shown, field=fields[1])
         session = None if client is None else self._sessions.new(client, PASSWORD_ALONE)
         now = self._sessions.now() if session is None else session.created_at
         workspace = Workspace(ids.new("wsp"), "default", "Default", now)

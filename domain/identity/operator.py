@@ -11,7 +11,7 @@ from domain.identity import rules
 from domain.identity.entities import Session, SessionPolicy, User
 from domain.identity.founding import Founder
 from domain.identity.guesses import Guesses
-from domain.identity.people import AccountChange, People, PeopleRepository, new_user
+from domain.identity.people import AccountChange, People, PeopleRepository
 from domain.identity.ports import IdentityRepository, Passwords, SessionRepository
 from domain.identity.sessions import Sessions
 
@@ -47,7 +47,7 @@ class Operator:
 
         Raises BadUserInput, and Conflict for an address with an account.
         """
-        user, secret = new_user(email, password, name, UserRole.ADMIN, self._sessions.now(), temporary=False)
+        user, secret = self._people.new(email, password, name, UserRole.ADMIN, temporary=False)
         if await self._founder.required():
             await self._founder.ensure(email=email, password=password)
             found = await self._accounts.credentials(user.email)

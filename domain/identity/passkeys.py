@@ -16,8 +16,8 @@ from typing import Final
 
 from domain import audit, ids, names
 from domain.access import Scope
-from domain.errors import BadUserInput, Conflict, Forbidden, NotFound, Unauthenticated
-from domain.identity.entities import AuthResult, ClientInfo, SessionRecord
+from domain.errors import BadUserInput, Conflict, NotFound, Unauthenticated
+from domain.identity.entities import AuthResult, ClientInfo
 from domain.identity.factors import Assurance, Credential, CredentialChange, FactorKind, PasskeyUse
 from domain.identity.passkey_ports import (
     Addition,
@@ -37,7 +37,6 @@ from domain.identity.sign_in import WRONG_PENDING, SignIn
 
 MOST_PASSKEYS: Final = 10
 CHALLENGE_LIFETIME: Final = timedelta(minutes=5)
-PROVED_WITHIN: Final = timedelta(hours=1)
 PASSKEY_ALONE: Final = Assurance(2, ("hwk", "user"))
 WRONG_PASSKEY: Final = "this passkey is not one that opens an account here, or its answer is wrong; try again"
 NO_CEREMONIES: Final = (
@@ -60,7 +59,9 @@ class Passkeys:
         own_password: OwnPassword,
         sessions: Sessions,
         sign_in: SignIn,
+        mfa_required: bool,
     ) -> None:
+        self._mfa_required = mfa_required
         self._repository = repository
         self._known_ceremonies = ceremonies
         self._own_password = own_password
@@ -75,7 +76,7 @@ class Passkeys:
         Raises Forbidden for API keys and when the caller signed in too long ago, MfaRequired, Conflict.
         """
         ceremonies = self._ceremonies()
-        session = await self._freshly_proven(scope)
+        session = await self._sessions.require_fresh(scope)
         user = session.account.user
         handle = await self._repository.handle(user.id, secrets.token_bytes(_HANDLE_BYTES))
         known = await self._repository.credential_ids(user.id)
@@ -96,7 +97,7 @@ class Passkeys:
         challenge is gone, the passkey or its name is taken, or there are too many.
         """
         ceremonies = self._ceremonies()
-        session = await self._freshly_proven(scope)
+        session = await self._sessions.require_fresh(scope)
         user = session.account.user
         title = names.title(name)
         creation = ceremonies.read_creation(credential)
@@ -127,12 +128,15 @@ class Passkeys:
         """Removes a passkey of the caller and ends their other sessions; its id.
 
         After the last factor the password alone signs in again, and the recovery codes are gone. Raises Forbidden for
-        API keys, MfaRequired, BadUserInput, Unauthenticated naming `password`, NotFound, RateLimited, Overloaded.
+        API keys, MfaRequired, BadUserInput, Unauthenticated naming `password`, NotFound, RateLimited, Overloaded, and
+        Conflict for the last one that works where a factor is required.
         """
         scope.require_session()
         canonical = ids.parse("psk", passkey_id)
         session, verified = await self._own_password.confirm(scope, password)
-        change = CredentialChange(session.account.user.id, session.id, self._sessions.now(), verified)
+        change = CredentialChange(
+            session.account.user.id, session.id, self._sessions.now(), verified, leaves_factor=self._mfa_required
+        )
         ended = await self._repository.delete(change, canonical)
         if ended is None:
             raise NotFound("you have no such passkey", field="id")
@@ -263,12 +267,6 @@ class Passkeys:
         now = self._sessions.now()
         given = Challenge(ceremony_id or "", purpose, _digest(text), self._ceremonies().rp_id, now, user_id, pending_id)
         return await self._repository.take_challenge(given, now)
-
-    async def _freshly_proven(self, scope: Scope) -> SessionRecord:
-        session = await self._sessions.require_proven(scope)
-        if self._sessions.now() - session.proved_at > PROVED_WITHIN:
-            raise Forbidden("you signed in more than an hour ago; sign in again to register a passkey")
-        return session
 
 
 def _handle_fits(given: Assertion, record: PasskeyRecord) -> bool:

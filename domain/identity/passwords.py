@@ -25,7 +25,9 @@ class OwnPassword:
         passwords: Passwords,
         guesses: Guesses,
         sessions: Sessions,
+        shortest: int,
     ) -> None:
+        self._shortest = shortest
         self._accounts = accounts
         self._credentials = credentials
         self._passwords = passwords
@@ -55,7 +57,7 @@ class OwnPassword:
         """
         session, stored = await self.confirm(scope, current, field="current")
         user = session.account.user
-        chosen = rules.chosen_password(new, address=user.email, name=user.name, field="new")
+        chosen = rules.chosen_password(new, shortest=self._shortest, address=user.email, name=user.name, field="new")
         if chosen == rules.presented_password(current):
             raise BadUserInput("this is the present password; choose another one", field="new")
         change = CredentialChange(user.id, session.id, self._sessions.now(), stored)

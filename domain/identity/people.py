@@ -156,7 +156,9 @@ class People:
         sessions: Sessions,
         changed: Callable[[str | None], None],
         keys_ended: Callable[[Sequence[EndedKey]], Awaitable[None]],
+        shortest: int,
     ) -> None:
+        self._shortest = shortest
         self._repository = repository
         self._credentials = credentials
         self._passwords = passwords
@@ -197,7 +199,7 @@ class People:
         await self._sessions.require_proven(scope)
         # Nothing of the password is kept with the token, whose digest is quickly computed.
         token = ClientToken.of(client_token, "userCreate", email=email, name=name, role=role.value)
-        user, secret = new_user(email, password, name, role, self._sessions.now(), temporary=True)
+        user, secret = self.new(email, password, name, role, temporary=True)
         return await self._repository.create(scope, user, await self._passwords.hash(secret), token)
 
     async def update(
@@ -268,10 +270,15 @@ class People:
 
     # --- shared with the command line ----------------------------------------------------------------
 
+    def new(self, email: str, password: str, name: str | None, role: UserRole, *, temporary: bool) -> tuple[User, str]:
+        """As `new_user`."""
+        return new_user(email, password, name, role, self._sessions.now(), shortest=self._shortest, temporary=temporary)
+
     async def hashed(self, user: User, password: str, email: str | Keep = KEEP, name: str | Keep = KEEP) -> str:
         """The hash of a password that somebody else chose for a user. Raises BadUserInput, Overloaded."""
         secret = rules.chosen_password(
             password,
+            shortest=self._shortest,
             address=user.email if isinstance(email, Keep) else email,
             name=user.name if isinstance(name, Keep) else name,
         )
@@ -286,10 +293,10 @@ class People:
 
 
 def new_user(
-    email: str, password: str, name: str | None, role: UserRole, now: datetime, *, temporary: bool
+    email: str, password: str, name: str | None, role: UserRole, now: datetime, *, shortest: int, temporary: bool
 ) -> tuple[User, str]:
     """An account about to be made, and its password as it is hashed. Raises BadUserInput."""
     address = rules.email(email)
     shown = address.partition("@")[0] if name is None else names.title(name)
-    secret = rules.chosen_password(password, address=address, name=shown)
+    secret = rules.chosen_password(password, shortest=shortest, address=address, name=shown)
     return User(ids.new("usr"), address, shown, role, now, must_change_password=temporary), secret

@@ -351,7 +351,10 @@ class TotpRepository(Protocol):
         ...
 
     async def disable(self, change: CredentialChange) -> list[str]:
-        """Removes the secret, and the recovery codes when no other factor is left; ids of the sessions this ended."""
+        """Removes the secret, and the recovery codes when no other factor is left; ids of the sessions this ended.
+
+        Raises Conflict when the change must leave a factor and would leave none that works.
+        """
         ...
 
 
@@ -382,8 +385,11 @@ class KeyRepository(Protocol):
 
     async def key_by_lookup(self, lookup: str) -> KeyRecord | None: ...
 
-    async def alive_keys(self, key_ids: Sequence[str], now: datetime) -> set[str]:
-        """Those of them that are neither revoked nor expired, and whose owner is not disabled."""
+    async def alive_keys(self, key_ids: Sequence[str], now: datetime, *, with_factor: bool) -> set[str]:
+        """Those of them that are neither revoked nor expired, and whose owner is not disabled.
+
+        `with_factor`: and has a second factor.
+        """
         ...
 
     async def touch_key(self, key_id: str, now: datetime) -> None: ...

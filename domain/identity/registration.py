@@ -33,12 +33,19 @@ class RegistrationPolicy(Enum):
 
 
 class Registration:
-    """The use-case."""
+    """The use-case. A password that is chosen has `shortest` characters or more."""
 
     def __init__(
-        self, *, policy: RegistrationPolicy, repository: InviteRepository, passwords: Passwords, sessions: Sessions
+        self,
+        *,
+        policy: RegistrationPolicy,
+        repository: InviteRepository,
+        passwords: Passwords,
+        sessions: Sessions,
+        shortest: int,
     ) -> None:
-        self._policy = policy
+        self.policy = policy
+        self._shortest = shortest
         self._repository = repository
         self._passwords = passwords
         self._sessions = sessions
@@ -57,11 +64,13 @@ class Registration:
         Raises Forbidden as the policy says, or naming `invite`; BadUserInput; Overloaded; Conflict for the address of
         an invite that has an account, and where there is no more room.
         """
-        if self._policy is RegistrationPolicy.CLOSED:
+        if self.policy is RegistrationPolicy.CLOSED:
             raise Forbidden("registration is closed on this server; ask an administrator for an account")
-        if invite is None and self._policy is RegistrationPolicy.INVITE:
+        if invite is None and self.policy is RegistrationPolicy.INVITE:
             raise Forbidden("registration needs an invite; ask an owner of a workspace for one", field="invite")
-        user, secret = new_user(email, password, name, UserRole.USER, self._sessions.now(), temporary=False)
+        user, secret = new_user(
+            email, password, name, UserRole.USER, self._sessions.now(), shortest=self._shortest, temporary=False
+        )
         hashed = await self._passwords.hash(secret)
         if invite is None:
             room = Workspace(ids.new("wsp"), _slug(user.name), user.name, user.created_at)

@@ -16,6 +16,7 @@ from domain.errors import BadUserInput
 from domain.identity.common_passwords import COMMON
 
 MIN_PASSWORD: Final = 15
+MIN_PASSWORD_WITH_FACTOR: Final = 8
 MAX_PASSWORD_BYTES: Final = 1_024
 MAX_EMAIL: Final = 320
 
@@ -67,16 +68,21 @@ def presented_password(text: str, *, field: str = "password") -> str:
     return password
 
 
-def chosen_password(text: str, *, address: str, name: str, field: str = "password") -> str:
+def shortest_password(*, mfa_required: bool) -> int:
+    """How many characters a password needs that is chosen now: fewer where nobody signs in by it alone."""
+    return MIN_PASSWORD_WITH_FACTOR if mfa_required else MIN_PASSWORD
+
+
+def chosen_password(text: str, *, shortest: int, address: str, name: str, field: str = "password") -> str:
     """A password that somebody wants to have, checked and in the form that is hashed.
 
-    15 characters or more; it may not contain the e-mail address, and what remains of it without commonly used
+    `shortest` characters or more; it may not contain the e-mail address, and what remains of it without commonly used
     passwords, runs of neighbouring characters and words about the account must still be something. No rule about
     kinds of characters (NIST SP 800-63B-4). Raises BadUserInput.
     """
     password = presented_password(text, field=field)
-    if len(password) < MIN_PASSWORD:
-        raise BadUserInput(f"expected at least {MIN_PASSWORD} characters, got {len(password)}", field=field)
+    if len(password) < shortest:
+        raise BadUserInput(f"expected at least {shortest} characters, got {len(password)}", field=field)
     folded = password.casefold()
     if address in folded:
         raise BadUserInput("a password may not contain the e-mail address", field=field)

@@ -9,6 +9,7 @@ from domain import ids
 from domain.access import Scope
 from domain.clock import Clock
 from domain.errors import NotFound
+from domain.identity import rules
 from domain.identity.authentication import Authentication
 from domain.identity.entities import ApiKey, SessionPolicy, User
 from domain.identity.factors import Credential
@@ -50,7 +51,10 @@ from domain.identity.workspaces import EndedKey, WorkspaceRepository, Workspaces
 
 
 class Identity:
-    """Who may come in. It remembers, for a fraction of a second, which sessions and keys are alive."""
+    """Who may come in. It remembers, for a fraction of a second, which sessions and keys are alive.
+
+    With `mfa_required` nobody does without a second factor, and passwords that are chosen may be shorter.
+    """
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class Identity:
         setup_tokens: SetupTokenStore,
         clock: Clock,
         registration: RegistrationPolicy = RegistrationPolicy.CLOSED,
+        mfa_required: bool = False,
         origin: str = "http://localhost:3000",
         ceremonies: Ceremonies | None = None,
         connections: OpenConnections | None = None,
@@ -87,6 +92,8 @@ class Identity:
         self._repository = repository
         self._credential_rows = credential_rows
         self._clock = clock
+        self.mfa_required = mfa_required
+        self.shortest_password = shortest = rules.shortest_password(mfa_required=mfa_required)
         self._connections = NoConnections() if connections is None else connections
         policy = SessionPolicy() if policy is None else policy
         self._authentication = Authentication(
@@ -98,6 +105,7 @@ class Identity:
             policy=policy,
             now=self._now,
             cache_seconds=cache_seconds,
+            mfa_required=mfa_required,
         )
         self.sessions = Sessions(
             repository=session_rows,
@@ -109,7 +117,11 @@ class Identity:
             now=self._now,
         )
         self.founder = Founder(
-            repository=repository, passwords=passwords, sessions=self.sessions, setup_tokens=setup_tokens
+            repository=repository,
+            passwords=passwords,
+            sessions=self.sessions,
+            setup_tokens=setup_tokens,
+            shortest=shortest,
         )
         guesses = Guesses(repository=attempts, passwords=passwords, mark=mark, now=self._now)
         self.sign_in = SignIn(
@@ -121,6 +133,7 @@ class Identity:
             passwords=passwords,
             guesses=guesses,
             sessions=self.sessions,
+            shortest=shortest,
         )
         self.recovery = Recovery(
             repository=recovery_rows,
@@ -137,6 +150,7 @@ class Identity:
             recovery=self.recovery,
             sessions=self.sessions,
             sign_in=self.sign_in,
+            mfa_required=mfa_required,
         )
         self.passkeys = Passkeys(
             repository=passkey_rows,
@@ -144,6 +158,7 @@ class Identity:
             own_password=self.password,
             sessions=self.sessions,
             sign_in=self.sign_in,
+            mfa_required=mfa_required,
         )
         self.keys = ApiKeys(
             repository=keys,
@@ -163,7 +178,11 @@ class Identity:
             repository=invite_rows, now=self._now, changed=self._authentication.forget_user, origin=origin
         )
         self.registration = Registration(
-            policy=registration, repository=invite_rows, passwords=passwords, sessions=self.sessions
+            policy=registration,
+            repository=invite_rows,
+            passwords=passwords,
+            sessions=self.sessions,
+            shortest=shortest,
         )
         self.people = People(
             repository=people_rows,
@@ -173,6 +192,7 @@ class Identity:
             sessions=self.sessions,
             changed=self._authentication.forget_user,
             keys_ended=self._keys_ended,
+            shortest=shortest,
         )
         self.operator = Operator(
             people=self.people,
@@ -218,6 +238,10 @@ class Identity:
         if found is None:
             raise NotFound("there is no such user", field="id")
         return found
+
+    def must_add_factor(self, user: User) -> bool:
+        """Whether their sessions are good for adding a second factor alone."""
+        return self.mfa_required and not user.mfa_enabled
 
     async def users_by_ids(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, User]:
         """Members of the workspace and authors of its rows, among these ids."""

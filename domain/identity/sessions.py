@@ -8,7 +8,7 @@ from typing import Final
 
 from domain import audit, ids
 from domain.access import Scope, UserRole
-from domain.errors import MfaRequired, NotFound, Unauthenticated
+from domain.errors import Forbidden, MfaRequired, NotFound, Unauthenticated
 from domain.identity.authentication import Authentication
 from domain.identity.entities import (
     AuthResult,
@@ -23,6 +23,7 @@ from domain.identity.entities import (
 from domain.identity.factors import Assurance
 from domain.identity.ports import AccessTokens, OpenConnections, RefreshTokens, SessionRepository
 
+PROVED_WITHIN: Final = timedelta(hours=1)
 WRONG_REFRESH: Final = "the refresh token is not valid or its session has ended; sign in again"
 
 
@@ -113,6 +114,17 @@ class Sessions:
             raise MfaRequired("this account has a second factor; sign in with it to change what you sign in with")
         return record
 
+    async def require_fresh(self, scope: Scope) -> SessionRecord:
+        """The same, proved within the last hour: fit to add what the account is signed in with from then on.
+
+        A session that somebody left open, or that was stolen, must not become a factor of its own. Raises what
+        `require_proven` raises, and Forbidden when the proof is older.
+        """
+        record = await self.require_proven(scope)
+        if self.now() - record.proved_at > PROVED_WITHIN:
+            raise Forbidden("you signed in more than an hour ago; sign in again to add a second factor")
+        return record
+
     # --- listing and ending --------------------------------------------------------------------------
 
     async def logout(self, scope: Scope) -> None:
@@ -141,7 +153,7 @@ class Sessions:
 
     async def of_users(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, list[Session]]:
         """Living sessions by user, newest first; only of users whose sessions the caller may see."""
-        visible = self.visible(scope, user_ids)
+        visible = [] if scope.principal.confined else self.visible(scope, user_ids)
         if not visible:
             return {}
         return await self._repository.living(visible, self.now(), self._policy.idle, scope.principal.session_id)

@@ -47,7 +47,9 @@ class Totp:
         recovery: Recovery,
         sessions: Sessions,
         sign_in: SignIn,
+        mfa_required: bool,
     ) -> None:
+        self._mfa_required = mfa_required
         self._repository = repository
         self._codes = codes
         self._guesses = guesses
@@ -61,9 +63,10 @@ class Totp:
     async def setup(self, scope: Scope) -> TotpSetup:
         """A new secret of the caller, instead of any other that is not enabled: of two at once the last one counts.
 
-        Raises Forbidden for API keys, MfaRequired, Conflict when codes are on.
+        Raises Forbidden for API keys and when the caller signed in too long ago, MfaRequired, Conflict when codes are
+        on.
         """
-        session = await self._sessions.require_proven(scope)
+        session = await self._sessions.require_fresh(scope)
         secret, user = self._codes.new_secret(), session.account.user
         shown = await self._codes.shown(secret, user.email)
         await self._repository.begin(self._change(session), self._codes.seal(user.id, secret))
@@ -115,7 +118,8 @@ class Totp:
         """Turns codes off, and forgets an app that was never enabled. Ends the caller's other sessions.
 
         The recovery codes go with the last factor. Again it changes nothing. Raises Forbidden for API keys,
-        MfaRequired, Unauthenticated naming `password`, RateLimited, Overloaded.
+        MfaRequired, Unauthenticated naming `password`, RateLimited, Overloaded, and Conflict for the last factor where
+        one is required.
         """
         session, verified = await self._own_password.confirm(scope, password)
         ended = await self._repository.disable(self._change(session, verified))
@@ -159,4 +163,6 @@ class Totp:
         return self._codes.step(factor, code, self._sessions.now()) if _CODE.fullmatch(code) else None
 
     def _change(self, session: SessionRecord, verified_hash: str | None = None) -> CredentialChange:
-        return CredentialChange(session.account.user.id, session.id, self._sessions.now(), verified_hash)
+        return CredentialChange(
+            session.account.user.id, session.id, self._sessions.now(), verified_hash, leaves_factor=self._mfa_required
+        )

@@ -136,6 +136,8 @@ class Workspaces:
         caller = scope.principal
         if caller.api_key_id is not None:
             return list((await self._repository.by_ids(scope, [scope.workspace_id])).values())
+        if caller.confined:
+            return []
         if caller.role is UserRole.ADMIN:
             return await self._repository.all()
         return (await self._repository.of_users(scope, [caller.user_id]))[caller.user_id]
@@ -145,7 +147,9 @@ class Workspaces:
         return await self._repository.by_ids(scope, _entered(scope, workspace_ids))
 
     async def of_users(self, scope: Scope, user_ids: Sequence[str]) -> dict[str, list[Workspace]]:
-        """What these users belong to, as far as the caller may enter it, too."""
+        """What these users belong to, as far as the caller may enter it, too; nothing for one who must act first."""
+        if scope.principal.confined:
+            return {user_id: [] for user_id in user_ids}
         return await self._repository.of_users(scope, user_ids)
 
     async def members(self, scope: Scope, workspace_ids: Sequence[str]) -> dict[str, list[Member]]:

@@ -18,9 +18,6 @@ from domain.identity import ClientInfo
 _IDENTITY: Final = "axonml.identity"
 _REQUEST_ID: Final = "axonml.request_id"
 
-CHANGE_FIRST: Final = (
-    "somebody else chose this password: change it first, by passwordChange or on the page /account, to do anything else"
-)
 SIGN_IN: Final = "sign in first: send Authorization: Bearer with an access token or an API key"
 
 

@@ -75,3 +75,60 @@ CHANGING_FIELDS: Final[dict[str, frozenset[str]]] = {
     "mutation": frozenset({"passwordChange", "authLogout"}),
     "subscription": frozenset(),
 }
+
+# What a session may do beside that of somebody without a second factor, where one is required, until there is one.
+ADDING_FACTOR_ROUTES: Final[frozenset[tuple[str, str]]] = frozenset(
+    {
+        ("GET", "/api/auth/me"),
+        ("POST", "/api/auth/logout"),
+        ("POST", "/api/auth/mfa/totp/setup"),
+        ("POST", "/api/auth/mfa/totp/enable"),
+        ("POST", "/api/auth/mfa/webauthn/register/start"),
+        ("POST", "/api/auth/mfa/webauthn/register/finish"),
+    }
+)
+ADDING_FACTOR_FIELDS: Final[dict[str, frozenset[str]]] = {
+    "query": frozenset({"viewer"}),
+    "mutation": frozenset(
+        {"mfaTotpSetup", "mfaTotpEnable", "webauthnRegisterStart", "webauthnRegisterFinish", "authLogout"}
+    ),
+    "subscription": frozenset(),
+}
+
+# What a session may do beside that of somebody who belongs to no workspace: manage their account, and come into one.
+NOWHERE_ROUTES: Final[frozenset[tuple[str, str]]] = frozenset(
+    {
+        ("GET", "/api/auth/me"),
+        ("GET", "/api/auth/export"),
+        ("POST", "/api/auth/logout"),
+        ("POST", "/api/auth/mfa/totp/setup"),
+        ("POST", "/api/auth/mfa/totp/enable"),
+        ("POST", "/api/auth/mfa/recovery/generate"),
+        ("POST", "/api/auth/mfa/webauthn/register/start"),
+        ("POST", "/api/auth/mfa/webauthn/register/finish"),
+        ("DELETE", "/api/auth/mfa/webauthn/{id}"),
+        ("PUT", "/api/admin/users/{id}"),
+    }
+)
+NOWHERE_FIELDS: Final[dict[str, frozenset[str]]] = {
+    "query": frozenset({"viewer", "workspaces", "__schema", "__type"}),
+    "mutation": frozenset(
+        {
+            "authLogout",
+            "authLogoutAll",
+            "sessionRevoke",
+            "passwordChange",
+            "userUpdate",
+            "mfaTotpSetup",
+            "mfaTotpEnable",
+            "mfaTotpDisable",
+            "recoveryCodesGenerate",
+            "webauthnRegisterStart",
+            "webauthnRegisterFinish",
+            "webauthnCredentialDelete",
+            "inviteAccept",
+            "workspaceCreate",
+        }
+    ),
+    "subscription": frozenset(),
+}

@@ -12,10 +12,11 @@ from typing import Any, Final, Protocol, Self
 from graphql import GraphQLError, GraphQLSchema
 
 from domain.access import Scope
-from domain.errors import BadUserInput, DomainError, Forbidden, RateLimited, Unauthenticated
+from domain.errors import BadUserInput, DomainError, RateLimited, Unauthenticated
 from domain.identity import ClientInfo
 from server.edge import public
-from server.edge.identity import CHANGE_FIRST, SIGN_IN
+from server.edge.confinement import confinement_of
+from server.edge.identity import SIGN_IN
 from server.edge.rates import Rates
 from server.graphql.documents import Documents, KnownDocument, KnownOperation, unread
 from server.graphql.errors import refusal
@@ -85,8 +86,9 @@ def refusals(
             operation is None or not operation.root_names <= public.ROOT_FIELDS[operation.kind]
         ):
             raise Unauthenticated(SIGN_IN)
-        if context.scope is not None and context.scope.principal.must_change_password:
-            _check_changing(operation)
+        confinement = None if context.scope is None else confinement_of(context.scope)
+        if confinement is not None and operation is not None:
+            confinement.check_fields(operation.kind, operation.root_names)
         if known.refusal is not None:
             raise known.refusal
         if known.errors:
@@ -100,14 +102,6 @@ def refusals(
     except DomainError as problem:
         return [refusal(problem, context.request_id)]
     return []
-
-
-def _check_changing(operation: KnownOperation | None) -> None:
-    """Raises Forbidden for what a session may not do whose password somebody else chose."""
-    if operation is None or not operation.root_names <= (
-        public.ROOT_FIELDS[operation.kind] | public.CHANGING_FIELDS[operation.kind]
-    ):
-        raise Forbidden(CHANGE_FIRST)
 
 
 @dataclass(frozen=True, slots=True)

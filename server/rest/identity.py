@@ -87,7 +87,7 @@ async def _logout(request: Request) -> Response:
 
 
 async def _me(request: Request) -> Response:
-    return answer(user_answer(await _identity(request).viewer(scope_of(request))))
+    return answer(user_answer(request, await _identity(request).viewer(scope_of(request))))
 
 
 async def _keys(request: Request) -> Response:
@@ -130,7 +130,7 @@ ROUTES: Final[tuple[Route, ...]] = (
 )
 
 
-def user_answer(user: domain.User) -> User:
+def user_answer(request: Request, user: domain.User) -> User:
     """A user as REST shows it."""
     return User(
         id=user.id,
@@ -139,6 +139,7 @@ def user_answer(user: domain.User) -> User:
         role=UserRole(user.role.value),
         mfa_enabled=user.mfa_enabled,
         must_change_password=user.must_change_password,
+        must_add_factor=_identity(request).must_add_factor(user),
         created_at=write_datetime(user.created_at),
         last_login_at=_time(user.last_login_at),
     )
@@ -165,7 +166,7 @@ def signed_in(request: Request, result: AuthResult, session: SessionMode, status
     in_cookies = session is SessionMode.COOKIE
     tokens = result.tokens
     shown: dict[str, Any] = {} if in_cookies else {"token": tokens.access, "refresh_token": tokens.refresh}
-    pair = TokenPair(**shown, expires_in=tokens.expires_in, user=user_answer(result.person))
+    pair = TokenPair(**shown, expires_in=tokens.expires_in, user=user_answer(request, result.person))
     response = answer(pair, status)
     if in_cookies:
         _cookies(request).keep(response, tokens)

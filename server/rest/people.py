@@ -58,7 +58,7 @@ async def _register(request: Request) -> Response:
 
 
 async def _export(request: Request) -> Response:
-    return answer(_exported(await services_of(request).identity.people.export(scope_of(request))))
+    return answer(_exported(request, await services_of(request).identity.people.export(scope_of(request))))
 
 
 async def _users(request: Request) -> Response:
@@ -147,10 +147,10 @@ def _account(user: Account, locked_until: datetime | None) -> AdminUser:
     )
 
 
-def _exported(export: Export) -> UserExport:
+def _exported(request: Request, export: Export) -> UserExport:
     history = export.history
     return UserExport(
-        user=user_answer(history.user),
+        user=user_answer(request, history.user),
         memberships=[
             ExportedMembership(workspace=room.slug, name=room.name, role=WorkspaceRole(room.role.value))
             for room in history.memberships

@@ -109,6 +109,7 @@ async def identity_opened(
             setup_tokens=SetupTokenFile(data_dir),
             clock=clock,
             registration=RegistrationPolicy(settings.registration),
+            mfa_required=settings.require_mfa,
             origin=origin,
             connections=connections,
             policy=session_policy(settings),

@@ -20,9 +20,9 @@ _REVALIDATE: Final = {"cache-control": "no-cache"}
 
 
 def graphiql(request: Request) -> Response:
-    """The GraphiQL page. Whoever must change their password first is led to where they can."""
+    """The GraphiQL page. Whoever must change their password or add a second factor first is led to where they can."""
     caller = caller_of(request.scope).scope
-    if caller is not None and caller.principal.must_change_password:
+    if caller is not None and caller.principal.confined:
         return RedirectResponse("/account", status_code=303)
     return FileResponse(STATIC / "graphiql.html", headers=_REVALIDATE)
 

@@ -18,7 +18,7 @@ from domain.errors import BadUserInput, Overloaded
 from domain.identity import ClientInfo, SessionPolicy, Tokens
 from domain.identity.live import LiveCache
 from domain.identity.ports import Verdict
-from domain.identity.rules import chosen_password, email, email_to_look_up, presented_password
+from domain.identity.rules import chosen_password, email, email_to_look_up, presented_password, shortest_password
 from server.edge.cookies import Cookies
 from server.security.opening import session_policy
 from server.security.passwords import Argon2Passwords
@@ -68,7 +68,9 @@ def test_a_folded_address_stays_as_it_is(text: str) -> None:
 
 
 def chosen(text: str) -> str:
-    return chosen_password(text, address="ada.lovelace@engine.example", name="Ada Lovelace")
+    return chosen_password(
+        text, shortest=shortest_password(mfa_required=False), address="ada.lovelace@engine.example", name="Ada Lovelace"
+    )
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def test_cookie_login_omits_the_tokens() -> None:
         role=UserRole.ADMIN,
         mfa_enabled=False,
         must_change_password=False,
+        must_add_factor=False,
         created_at="2026-11-21T00:00:00.000Z",
         last_login_at=None,
     )

@@ -83,7 +83,6 @@ def test_variables_of_scripts_may_stand_in_the_environment_of_the_server() -> No
             "auth.jwt_secret: this is a sample value",
         ),
         ({"JWT_SECRET": "a" * 64}, "auth.jwt_secret: this is a sample value"),
-        ({"AXONML_AUTH__REQUIRE_MFA": "true"}, "auth.require_mfa: this version leaves second factors to each user"),
         ({"AXONML_ADMIN_EMAIL": "a@example.org"}, "auth.admin_email: the first administrator needs"),
         ({"AXONML_SERVER__CORS_ORIGINS": "*"}, "server.cors_origins: '*' is refused"),
         ({"AXONML_SERVER__WORKERS": "0"}, "server.workers: "),
@@ -148,12 +147,13 @@ def test_the_sample_file_of_the_requirements_loads_without_its_hole(tmp_path: Pa
         tmp_path / "axonml.toml",
         f"[server]\nhost = '0.0.0.0'\nport = 3000\ndata_dir = '~/.axonml'\n"
         f"[auth]\njwt_secret = '{SECRET}'\njwt_expiry_hours = 24\nsession_timeout_minutes = 30\n"
-        "require_mfa = false\n"
+        "require_mfa = true\n"
         "[inference]\ndefault_port_range_start = 8100\ndefault_port_range_end = 8199\nmax_endpoints = 10\n"
         "[dashboard]\nport = 8080\n",
     )
     settings = load(environ={}, config=config)
     assert (settings.auth.jwt_expiry_hours, settings.auth.session_timeout_minutes) == (24, 30)
+    assert settings.auth.require_mfa
     assert settings.auth.jwt_secret is not None
     assert settings.auth.jwt_secret.get_secret_value() == SECRET
 

@@ -76,11 +76,12 @@ DELETE = Operation(
     summary="Remove a passkey",
     description=(
         "Removes a passkey of the caller and ends their other sessions. After the last second factor the password alone"
-        " signs in."
+        " signs in; where a factor is required removing the last one that works is a conflict."
     ),
     params=(PASSKEY_ID,),
     request=json_body(WebauthnCredentialDelete, "The caller's password."),
     answers=NO_CONTENT,
+    errors=(409,),
 )
 
 OPERATIONS = (REGISTER_START, REGISTER_FINISH, AUTHENTICATE_START, AUTHENTICATE_FINISH, DELETE)

@@ -35,7 +35,8 @@ TOTP_SETUP = Operation(
     tag="auth",
     summary="Begin with TOTP",
     description=(
-        "Answers a new secret for the caller, instead of any that is not enabled. It counts only once it was enabled."
+        "Answers a new secret for the caller, instead of any that is not enabled. It counts only once it was enabled. "
+        "The session must have been opened within the last hour."
     ),
     answers={200: json_answer(TotpSetup, "The secret.")},
     errors=(409,),

@@ -53,6 +53,13 @@ class User(AnswerBody, kw_only=True):
         bool,
         Meta(description="Whether somebody else chose the password: sessions are good for changing it alone."),
     ]
+    must_add_factor: Annotated[
+        bool,
+        Meta(
+            description="Whether the server requires a second factor and there is none: sessions are good for adding one"
+            " alone, all else is MFA_REQUIRED, and API keys do not work."
+        ),
+    ]
     created_at: Annotated[DateTime, Meta(description="When the account was made.")]
     last_login_at: Annotated[DateTime | None, Meta(description="Last successful sign-in; null before it.")]
 
@@ -85,7 +92,12 @@ class SetupRequest(RequestBody, kw_only=True):
 
     token: Annotated[Secret, Meta(description="The one-time setup token that the server printed when it started.")]
     email: Annotated[Email, Meta(description="Address to sign in with.")]
-    password: Annotated[Password, Meta(description="At least 15 characters and not a commonly used one.")]
+    password: Annotated[
+        Password,
+        Meta(
+            description="At least 15 characters, 8 where everybody needs a second factor, and not a commonly used one."
+        ),
+    ]
     name: Annotated[Title | None, Meta(description="Display name; the part before the @ when left out.")] = None
     session: Annotated[SessionMode, Meta(description="How the tokens travel.")] = SessionMode.TOKEN
 

@@ -31,7 +31,12 @@ class RegisterRequest(RequestBody, kw_only=True):
     """A new account, as far as the registration policy allows."""
 
     email: Annotated[Email, Meta(description="Address to sign in with; with an invite, the invited one.")]
-    password: Annotated[Password, Meta(description="At least 15 characters and not a commonly used one.")]
+    password: Annotated[
+        Password,
+        Meta(
+            description="At least 15 characters, 8 where everybody needs a second factor, and not a commonly used one."
+        ),
+    ]
     name: Annotated[Title | None, Meta(description="Display name; the part before the @ when left out.")] = None
     invite: Annotated[Secret | None, Meta(description="The invite's token, where registration needs one.")] = None
     session: Annotated[SessionMode, Meta(description="How the tokens travel.")] = SessionMode.TOKEN

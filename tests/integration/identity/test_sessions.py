@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from domain import ids
+from domain.access import NOTHING
 from domain.errors import NotFound, Unauthenticated
 from persistence.database import Database
 from server.settings import AuthSettings
@@ -193,5 +194,8 @@ async def test_the_workspace_is_the_one_asked_for_or_the_default(ready: Instance
             await ready.identity.authenticate(authorization=authorization, workspace=foreign)
     await ready.database.execute("DELETE FROM memberships WHERE user_id = $1", ids.to_uuid(bo.person.id))
     ready.identity._authentication._sessions._entries.clear()
-    with pytest.raises(NotFound, match="not a member"):
-        await ready.identity.authenticate(authorization=authorization)
+    alone = await ready.identity.authenticate(authorization=authorization)
+    assert (alone.nowhere, alone.access, alone.principal) == (True, NOTHING, scope.principal)
+    assert await ready.identity.ended([scope, alone]) == [scope, alone]
+    with pytest.raises(NotFound):
+        await ready.identity.authenticate(authorization=authorization, workspace="other")
