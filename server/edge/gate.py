@@ -15,8 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import BadUserInput, DomainError, Forbidden, Unauthenticated
 from server.edge import public
+from server.edge.confinement import confinement_of
 from server.edge.cookies import Cookies, read
-from server.edge.identity import CHANGE_FIRST, NOBODY, Authenticator, Caller, Credentials, request_id_of, set_caller
+from server.edge.identity import NOBODY, Authenticator, Caller, Credentials, request_id_of, set_caller
 from server.edge.rates import Rates
 from server.edge.replies import header, refuse
 from server.edge.scrapers import PATH as SCRAPED
@@ -114,10 +115,10 @@ class Gate:
         elif caller.problem is None:
             self._rates.visit(scope)
         if path not in public.CHECKED_INSIDE and not _is_page(scope):
-            principal = caller.require().principal
-            method = "GET" if scope.get("method") == "HEAD" else scope.get("method", "")
-            if principal.must_change_password and (method, path) not in public.CHANGING_ROUTES:
-                raise Forbidden(CHANGE_FIRST)
+            confinement = confinement_of(caller.require())
+            if confinement is not None:
+                method = "GET" if scope.get("method") == "HEAD" else scope.get("method", "")
+                confinement.check_route(method, path)
         return caller
 
     def _credentials(self, scope: Scope) -> Credentials:
