@@ -232,7 +232,8 @@ class Host:
         except (DatabaseUnusable, RootSecretError) as problem:
             raise StartupError(str(problem)) from None
         except DomainError as problem:
-            raise StartupError(f"the server cannot be set up: {problem}") from None
+            at = "" if problem.field is None else f"auth.{problem.field}: "
+            raise StartupError(f"the server cannot be set up: {at}{problem}") from None
         return composed
 
     def _greet(self) -> None:

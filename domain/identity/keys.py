@@ -83,7 +83,10 @@ class ApiKeys:
         raise Unavailable("could not find a free key id; try again", retry_after=1)
 
     async def revoke(self, scope: Scope, key_id: str) -> ApiKey:
-        """Ends a key of the caller at once; again changes nothing. Raises Forbidden, BadUserInput, NotFound."""
+        """Ends a key at once: the caller's own, or for an administrator anybody's in the workspace.
+
+        Again changes nothing. Raises Forbidden for API keys, BadUserInput, NotFound.
+        """
         scope.require_session()
         key = await self._repository.revoke_key(scope, ids.parse("key", key_id), self._now())
         if key is None:

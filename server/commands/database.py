@@ -50,7 +50,9 @@ async def _run(work: Callable[[Settings], Awaitable[T]], settings: Settings) -> 
 
     try:
         return await work(settings)
-    except (DatabaseUnusable, PostgresError, DataDirectoryError, RootSecretError, DomainError) as error:
+    except DomainError as error:
+        raise CommandError(error.message if error.field is None else f"{error.field}: {error.message}") from None
+    except (DatabaseUnusable, PostgresError, DataDirectoryError, RootSecretError) as error:
         raise CommandError(str(error)) from None
 
 

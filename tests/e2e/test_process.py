@@ -308,6 +308,7 @@ def test_starts_that_cannot_work_say_why_in_one_line(tmp_path: Path, database_ur
     assert "at least 32 bytes" in refused(tmp_path, *data, JWT_SECRET="short")
     assert "cannot listen on" in refused(tmp_path, *data, "--host", "192.0.2.1", AXONML_DATABASE_URL=database_url)
     weak = refused(tmp_path, *data, AXONML_DATABASE_URL=database_url, **admin("short"))
+    assert "auth.admin_password: expected at least" in weak
     assert "short" not in weak.replace("too short", "")
     (tmp_path / "file").write_text("")
     assert "is not a directory" in refused(tmp_path, "--data-dir", str(tmp_path / "file"))

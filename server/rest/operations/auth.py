@@ -109,7 +109,10 @@ KEY_REVOKE = Operation(
     operation_id="apiKeyRevoke",
     tag="auth",
     summary="Revoke an API key",
-    description="The key stops working at once, also on open sockets. Revoking it again changes nothing.",
+    description=(
+        "The key stops working at once, also on open sockets. Revoking it again changes nothing. Administrators revoke"
+        " anybody's in the workspace."
+    ),
     params=(KEY_ID,),
     answers=NO_CONTENT,
 )

@@ -85,8 +85,8 @@ def test_a_new_administrator_signs_in_and_what_is_wrong_is_said(opened: Opening,
     made = command("create", "Bo@example.org", "--name", "Bo", password=f"{NEW}\n")
     assert (made.exit_code, made.output) == (0, f"{BO} is an administrator now\n")
     for arguments, password, said in (
-        (("create", BO), NEW, "this address has an account already"),
-        (("create", "cy@example.org"), "short", "expected at least 15 characters"),
+        (("create", BO), NEW, "email: this address has an account already"),
+        (("create", "cy@example.org"), "short", "password: expected at least 15 characters"),
         (("create", "nobody"), NEW, "expected an address"),
         (("create", "cy@example.org"), "", "no password"),
         (("unlock", "cy@example.org"), None, "there is no account with the address cy@example.org"),

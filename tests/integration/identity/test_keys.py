@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -156,14 +157,27 @@ async def test_keys_are_their_owners_and_an_administrators_to_see(ready: Instanc
     users = [admin.principal.user_id, user_id]
     assert await keys.of_users(bo, users) == {user_id: [own.api_key]}
     assert set(await keys.of_users(admin, users)) == set(users)
-    for stranger, other in ((bo, key), (admin, own)):
-        with pytest.raises(NotFound):
-            await keys.revoke(stranger, other.api_key.id)
+    with pytest.raises(NotFound):
+        await keys.revoke(bo, key.api_key.id)
     for wrong in (ids.new("run"), "nonsense", ""):
         with pytest.raises(BadUserInput):
             await keys.revoke(bo, wrong)
     with pytest.raises(NotFound):
         await keys.revoke(bo, ids.new("key"))
+
+
+async def test_an_administrator_revokes_the_keys_of_others_where_they_are(ready: Instance) -> None:
+    admin = await ready.scope(await ready.login())
+    await member(ready, "bo@example.org")
+    bo = await ready.scope(await ready.identity.sign_in.by_password(email="bo@example.org", password=PASSWORD))
+    key = await ready.identity.keys.create(bo, name="leaked", scopes=["runs:read"])
+    held = await by_key(ready, key.secret)
+    with pytest.raises(NotFound):
+        await ready.identity.keys.revoke(replace(admin, workspace_id=ids.new("wsp")), key.api_key.id)
+    await ready.identity.keys.revoke(admin, key.api_key.id)
+    assert await ready.identity.ended([held, bo]) == [held]
+    with pytest.raises(Unauthenticated):
+        await by_key(ready, key.secret)
 
 
 async def test_keys_are_paged_newest_first(ready: Instance) -> None:
