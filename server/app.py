@@ -133,4 +133,6 @@ def create_app(
         *pages,
     ]
     dispatcher = Dispatcher(routes, services=services, settings=settings, connections=connections, cookies=cookies)
-    return edge(dispatcher, settings, services.identity, cookies, composed.requests, rates=rates)
+    return edge(
+        dispatcher, settings, services.identity, cookies, composed.requests, rates=rates, connections=connections
+    )

@@ -8,6 +8,7 @@ could fill the memory, and a few slow ones could hold every place.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from typing import Any, Final, cast
 
@@ -20,7 +21,9 @@ from websockets.frames import Frame
 
 from domain.errors import BadUserInput
 from domain.unique import unique
+from server.edge.request_log import ACCESS
 from server.edge.streams import ABORT, ARRIVED
+from server.logs import write_line
 from server.rest.errors import rest_body
 from server.settings import LimitsSettings
 
@@ -41,9 +44,12 @@ class BoundedConfig(uvicorn.Config):
         self.limits = limits
 
 
-def _unreadable(problem: BadUserInput) -> bytes:
-    """A whole answer, for what never becomes a request."""
-    body = orjson.dumps(rest_body(problem, unique()))
+def _unreadable(problem: BadUserInput, client: tuple[str, int] | None) -> bytes:
+    """A whole answer, for what never becomes a request; the access log has its request id."""
+    request_id = unique()
+    fields = {"status": 400, "client": client[0] if client else None, "reason": problem.message}
+    write_line(ACCESS, logging.INFO, "unreadable request", {**fields, "request_id": request_id})
+    body = orjson.dumps(rest_body(problem, request_id))
     return _UNREADABLE % len(body) + body
 
 
@@ -95,7 +101,7 @@ class BoundedHttp(HttpToolsProtocol):
         problem = BadUserInput("this is no HTTP/1.1 request that can be read")
         if self._head_bytes > HEAD_BYTES:
             problem = BadUserInput(f"the address and the headers must together be at most {HEAD_BYTES} bytes")
-        self._hang_up(_unreadable(problem))
+        self._hang_up(_unreadable(problem, self.client))
 
     def _hang_up(self, reason: bytes) -> None:
         """Says why, unless that would fall into an answer, or be a second one to the same request."""
@@ -223,7 +229,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
             # A body, too many headers or one too long: uvicorn would neither answer nor ever close the connection.
             problem = "a WebSocket handshake has no body, at most 128 headers and none longer than 8 KiB"
-            self.transport.write(_unreadable(BadUserInput(problem)))
+            self.transport.write(_unreadable(BadUserInput(problem), self.client))
             self.transport.close()
 
     async def send(self, message: Any) -> None:

@@ -72,7 +72,7 @@ class Authentication:
         raise Unauthenticated(SIGN_IN)
 
     async def ended(self, scopes: Iterable[Scope]) -> list[Scope]:
-        """Those that no longer hold, in at most three look-ups however many there are.
+        """Those that no longer hold, in at most three look-ups however many there are; nothing of them is remembered.
 
         Their session or key has ended, or their principal may no longer do just what the scope says. Nothing is kept
         open NOWHERE.
@@ -95,7 +95,10 @@ class Authentication:
             role, access = standing
             return (role, access.at(now)) == (principal.role, one.access)
 
-        return [one for one in held if not holds(one)]
+        gone = [one for one in held if not holds(one)]
+        for one in gone:
+            self.forget_user(one.principal.user_id)
+        return gone
 
     def forget_session(self, session_id: str) -> None:
         """Called when a session has ended."""

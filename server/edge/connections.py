@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from domain.access import Principal, Scope
 from domain.errors import DomainError
@@ -28,6 +28,18 @@ Ended = Callable[[Iterable[Scope]], Awaitable[Iterable[Scope]]]
 Close = Callable[[int, str], Awaitable[None]]
 
 
+class Held(Protocol):
+    """What may be held as long as a scope holds. `scope` is None while there is none to ask about."""
+
+    @property
+    def scope(self) -> Scope | None:
+        """By whose rights it is held."""
+
+    @property
+    def close(self) -> Close:
+        """Ends it."""
+
+
 @dataclass(slots=True, eq=False)
 class LiveConnection:
     """One open WebSocket or stream. `scope` is None until it has authenticated."""
@@ -42,6 +54,7 @@ class LiveConnections:
     def __init__(self) -> None:
         self.stopping = asyncio.Event()
         self._open: set[LiveConnection] = set()
+        self._remembered: set[Held] = set()
 
     @property
     def open_count(self) -> int:
@@ -57,6 +70,14 @@ class LiveConnections:
             yield connection
         finally:
             self._open.discard(connection)
+
+    def remember(self, held: Held) -> None:
+        """Has something ended with its scope as a connection would be, that is none: a shutdown leaves it alone."""
+        self._remembered.add(held)
+
+    def forget(self, held: Held) -> None:
+        """Undoes `remember`."""
+        self._remembered.discard(held)
 
     async def stop(self) -> None:
         """Ends every stream: WebSockets are closed with 1012, on which clients reconnect."""
@@ -75,7 +96,7 @@ class LiveConnections:
         """Runs for ever: closes what was opened by scopes that no longer hold, whichever process ended that."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            held = {one.scope for one in self._open if one.scope is not None}
+            held = {one.scope for one in (*self._open, *self._remembered) if one.scope is not None}
             if not held:
                 continue
             try:
@@ -90,10 +111,11 @@ class LiveConnections:
         await self._end(lambda scope: chosen(scope.principal))
 
     async def _end(self, chosen: Callable[[Scope], bool]) -> None:
-        ended = [one for one in self._open if one.scope is not None and chosen(one.scope)]
+        held = (*self._open, *self._remembered)
+        ended = [one for one in held if one.scope is not None and chosen(one.scope)]
         await self._close(ended, FORBIDDEN, "the session has ended, or its rights have changed")
 
-    async def _close(self, connections: list[LiveConnection], code: int, reason: str) -> None:
+    async def _close(self, connections: Iterable[Held], code: int, reason: str) -> None:
         results = await asyncio.gather(*(one.close(code, reason) for one in connections), return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):

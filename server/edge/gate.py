@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from domain.errors import BadUserInput, DomainError, Forbidden, Unauthenticated
 from server.edge import public
 from server.edge.confinement import confinement_of
+from server.edge.connections import LiveConnections
 from server.edge.cookies import Cookies, read
 from server.edge.identity import NOBODY, Authenticator, Caller, Credentials, request_id_of, set_caller
 from server.edge.rates import Rates
@@ -75,6 +76,7 @@ class Gate:
         authenticator: Authenticator,
         cookies: Cookies,
         rates: Rates,
+        connections: LiveConnections,
         *,
         foreign_origins: Iterable[str] = (),
     ) -> None:
@@ -83,7 +85,7 @@ class Gate:
         self._cookies = cookies
         self._rates = rates
         self._foreign_origins = frozenset(foreign_origins)
-        self._scrapers = Scrapers()
+        self._scrapers = Scrapers(connections)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):

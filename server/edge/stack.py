@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from domain.errors import BadUserInput, DomainError, MethodNotAllowed, NotFound
 from server.edge.addresses import ClientAddress
 from server.edge.bodies import BodyLimits
+from server.edge.connections import LiveConnections
 from server.edge.cookies import Cookies
 from server.edge.crowd import Crowd
 from server.edge.gate import Gate
@@ -82,10 +83,11 @@ def edge(
     figures: RequestFigures,
     *,
     rates: Rates,
+    connections: LiveConnections,
 ) -> ASGIApp:
     """`app` behind everything that happens to a request before a route sees it; the last one wrapped comes first."""
     https = (settings.server.public_url or "").startswith("https://")
-    app = Gate(app, authenticator, cookies, rates, foreign_origins=settings.server.cors_origins)
+    app = Gate(app, authenticator, cookies, rates, connections, foreign_origins=settings.server.cors_origins)
     app = BodyLimits(app, settings.limits, settings.storage)
     if settings.server.cors_origins:
         app = CORSMiddleware(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from starlette.types import Scope as AsgiScope
 
 from domain.access import Principal, Scope, UserRole
 from domain.errors import DeadlineExceeded, DomainError, Unauthenticated, Unavailable
+from server.edge.connections import LiveConnections
 from server.edge.cookies import Cookies
 from server.edge.gate import Gate
 from server.edge.identity import Credentials, caller_of
@@ -20,7 +22,7 @@ from server.settings import RatesSettings
 from tests.support.access import EDITOR
 
 ADMIN = Principal("usr_" + "a" * 32, "ada@example.com", UserRole.ADMIN, api_key_id="key_" + "b" * 32)
-WORKSPACE = "wsp_" + "0" * 32
+WORKSPACE = "wsp_" + "c" * 32
 KEY = Credentials("Bearer key")
 
 
@@ -46,9 +48,24 @@ async def hangs() -> Scope:
     raise AssertionError("nobody answers")
 
 
-async def test_a_key_that_was_right_reads_on_for_an_hour() -> None:
+async def watched(connections: LiveConnections, _: str) -> None:
+    """One round of the watch, in which the database says that nothing holds any more."""
+    asked = asyncio.Event()
+
+    async def all_of(scopes: Iterable[Scope]) -> Iterable[Scope]:
+        asked.set()
+        return scopes
+
+    async with asyncio.timeout(10):
+        watching = asyncio.create_task(connections.watch(all_of))
+        await asked.wait()
+        await asyncio.sleep(0)
+        watching.cancel()
+
+
+async def test_a_key_that_was_right_reads_on_for_a_quarter_of_an_hour() -> None:
     time = Time()
-    scrapers = Scrapers(clock=time, patience=0.01)
+    scrapers = Scrapers(LiveConnections(), clock=time, patience=0.01)
     found = await scrapers.resolve(KEY, right())
     time.now = TRUSTED_SECONDS - 1
     assert await scrapers.resolve(KEY, fails(Unavailable("away"))) == found
@@ -59,7 +76,7 @@ async def test_a_key_that_was_right_reads_on_for_an_hour() -> None:
 
 
 async def test_nobody_else_gets_in() -> None:
-    scrapers = Scrapers(patience=0.01)
+    scrapers = Scrapers(LiveConnections(), patience=0.01)
     with pytest.raises(DeadlineExceeded):
         await scrapers.resolve(KEY, hangs())
     await scrapers.resolve(KEY, right())
@@ -71,16 +88,29 @@ async def test_nobody_else_gets_in() -> None:
         await scrapers.resolve(KEY, fails(Unavailable("away")))
 
 
+@pytest.mark.parametrize("ended", [LiveConnections.end_api_key, watched])
+async def test_a_key_that_no_longer_holds_is_forgotten_before_an_outage(ended: Callable[..., Awaitable[None]]) -> None:
+    connections = LiveConnections()
+    scrapers = Scrapers(connections)
+    await scrapers.resolve(KEY, right())
+    assert connections.open_count == 0
+    await connections.stop()
+    assert (await scrapers.resolve(KEY, fails(Unavailable("away")))).principal == ADMIN, "a shutdown ends no key"
+    await ended(connections, ADMIN.api_key_id)
+    with pytest.raises(Unavailable):
+        await scrapers.resolve(KEY, fails(Unavailable("away")))
+
+
 @pytest.mark.parametrize("principal", [replace(ADMIN, role=UserRole.USER), replace(ADMIN, api_key_id=None)])
 async def test_only_keys_of_administrators_are_remembered(principal: Principal) -> None:
-    scrapers = Scrapers()
+    scrapers = Scrapers(LiveConnections())
     await scrapers.resolve(KEY, right(principal))
     with pytest.raises(Unavailable):
         await scrapers.resolve(KEY, fails(Unavailable("away")))
 
 
 async def test_only_so_many_are_remembered() -> None:
-    scrapers = Scrapers()
+    scrapers = Scrapers(LiveConnections())
     for number in range(MOST + 1):
         await scrapers.resolve(Credentials(f"Bearer {number}"), right())
     assert (await scrapers.resolve(Credentials("Bearer 1"), fails(Unavailable("away")))).principal == ADMIN
@@ -113,7 +143,7 @@ async def test_the_gate_opens_nothing_but_the_figures(path: str, passes: bool) -
         pass
 
     identity = Identity()
-    gate = Gate(app, identity, Cookies(secure=False), Rates(RatesSettings()))
+    gate = Gate(app, identity, Cookies(secure=False), Rates(RatesSettings()), LiveConnections())
     for identity.away in (False, True):
         headers = [(b"authorization", b"Bearer key")]
         await gate({"type": "http", "method": "GET", "path": path, "headers": headers, "client": None}, receive, send)

@@ -40,7 +40,7 @@ from tests.support.access import EDITOR
 T = TypeVar("T")
 
 ALICE = Scope(
-    "wsp_" + "0" * 32, Principal("usr_" + "a" * 32, "alice@example.org", UserRole.USER, session_id="ses_1"), EDITOR
+    "wsp_" + "c" * 32, Principal("usr_" + "a" * 32, "alice@example.org", UserRole.USER, session_id="ses_1"), EDITOR
 )
 
 
@@ -300,7 +300,8 @@ def serving(
             services=SimpleNamespace(audit=Unwritten()),
         )
         bound = bind("127.0.0.1", 0)
-        http = web_server(edge(dispatcher, settings, Tokens(), cookies, RequestFigures(), rates=counted), settings)
+        app = edge(dispatcher, settings, Tokens(), cookies, RequestFigures(), rates=counted, connections=connections)
+        http = web_server(app, settings)
         running.append(Served(bound.getsockname()[1], connections, asyncio.get_running_loop(), http))
         serve = asyncio.create_task(http.serve(sockets=[bound]))
         while not http.started:  # noqa: ASYNC110 - uvicorn has no event for it

@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 
 from server.edge import public
 from server.edge.headers import POLICY
+from server.settings import ServerSettings
 from tests.wire.served import Served, serving
 from tests.wire.things import SIGNED_IN, error_of, serving_things
 
@@ -45,6 +46,13 @@ def test_everything_that_is_not_public_needs_a_caller(http: httpx.Client, method
     assert response.headers["www-authenticate"] == 'Bearer realm="axonml"'
     for token in ("Bearer old", "Bearer", "good", "Basic good", "bearer  good"):
         assert http.request(method, path, headers={"Authorization": token}).status_code == 401
+
+
+def test_a_trace_is_not_answered(http: httpx.Client) -> None:
+    for path in ("/health", "/api/things"):
+        answer = http.request("TRACE", path, headers={"X-Told": "again"})
+        assert error_of(answer) == (405, "METHOD_NOT_ALLOWED", None)
+        assert "again" not in answer.text
 
 
 @pytest.mark.parametrize(
@@ -153,7 +161,18 @@ def test_security_headers_are_on_every_answer(served: Served) -> None:
         assert response.headers["cross-origin-opener-policy"] == "same-origin"
         assert response.headers["cache-control"] == "no-store"
         assert "server" not in response.headers
+        assert "strict-transport-security" not in response.headers, "nobody is led to a port that speaks no TLS"
     assert "unsafe" not in POLICY
+    for bound in ("object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"):
+        assert bound in POLICY
+
+
+def test_behind_https_browsers_are_held_to_it() -> None:
+    with serving(server=ServerSettings(public_url="https://models.example")) as secure:
+        for path in ("/health", "/api/things", "/nothing"):
+            answer = httpx.get(f"{secure.url}{path}", follow_redirects=False)
+            assert answer.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
+            assert "location" not in answer.headers, "plain requests are answered, never led elsewhere"
 
 
 def test_cors_is_an_allow_list_without_cookies(served: Served) -> None:
@@ -201,3 +220,15 @@ def test_a_defect_is_masked_and_logged_under_its_request_id(served: Served, log_
     access = mine[-1]
     assert (access["method"], access["path"], access["status"]) == ("GET", "/api/broken", 500)
     assert "Bearer" not in log_lines.getvalue()
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01 hello\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"])
+def test_what_is_no_request_is_found_in_the_log(served: Served, log_lines: io.StringIO, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as raw:
+        raw.sendall(sent)
+        head, _, body = raw.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    told = json.loads(body)["error"]
+    line = next(one for one in map(json.loads, log_lines.getvalue().splitlines()) if "request_id" in one)
+    assert (line["request_id"], line["status"], line["client"]) == (told["request_id"], 400, "127.0.0.1")
+    assert line["reason"] == told["message"]
