@@ -23,7 +23,7 @@ _ALWAYS: Final[tuple[tuple[bytes, bytes], ...]] = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
-_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
+_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
 

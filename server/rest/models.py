@@ -41,7 +41,7 @@ MAX_RANGES: Final = 16
 _RANGE: Final = re.compile(r"(?=[0-9-]{2,40}$)([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 _DOWNLOAD_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Content-Security-Policy": "sandbox; default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     # Kept, but asked for each time: whoever reads it next must still be allowed to, and a name may have moved on.
     "Cache-Control": "private, no-cache",
     "Vary": "Authorization, Cookie",

@@ -197,10 +197,12 @@ async def test_a_lost_session_cookie_is_renewed_in_silence_and_signing_out_ends_
         assert "axonml_session /" in after
         assert after["axonml_refresh /graphql"]["value"] != before["axonml_refresh /graphql"]["value"]
 
+        await page.wait_for_function(WRITTEN_DOWN)  # GraphiQL keeps operations and variables
         await visitor.context.clear_cookies(name="axonml_session")
         await page.get_by_role("button", name="Sign out").click()  # also when the access token is gone
         await page.wait_for_url(f"{product.url}/login")
         assert await visitor.cookies() == {}
+        assert not await page.evaluate(WRITTEN_DOWN)
         await page.goto(product.graphql_url)
         await page.wait_for_url(f"{product.url}/login?next=%2Fgraphql")
         await expect(page.get_by_label("E-mail")).to_be_focused()
@@ -224,6 +226,18 @@ async def test_a_subscription_goes_on_after_a_restart_with_a_renewed_session(
         assert (visitor.elsewhere, visitor.violations, visitor.complaints) == ([], [], [])
 
 
+async def test_a_page_that_the_browser_kept_in_memory_is_asked_for_again(browser: Browser, product: Product) -> None:
+    async with signed_in(browser, product) as visitor:
+        page = visitor.page
+        await page.goto(f"{product.url}/account")
+        await expect(page.get_by_text("This browser")).to_be_visible()
+        await visitor.context.clear_cookies()
+        await page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+        await page.wait_for_url(f"{product.url}/login?next=/account")
+        assert (visitor.elsewhere, visitor.violations) == ([], [])
+
+
+WRITTEN_DOWN = "Object.keys(localStorage).some((key) => key.startsWith('graphiql:'))"
 FOREIGN = b"<!doctype html><title>foreign</title><form method=post enctype=text/plain><input name=x></form>"
 ATTACK = """
 async ([url, body]) => {

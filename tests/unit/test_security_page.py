@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ast
-import re
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).parents[2]
+from tests.support.promises import ROOT, exists, named_tests, sources
+
 ROWS: Final = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in (ROOT / "docs" / "security.md").read_text("utf-8").splitlines()
     if line.startswith("| ") and not line.startswith("| Attack |")
 ]
-OURS: Final = ("server", "schema", "resolvers", "domain", "persistence", "serving", "execution")
 # What the standard library and our dependencies offer to whoever wants to ask another server for something.
 CLIENTS: Final = {
     "urllib.request",
@@ -28,14 +27,6 @@ CLIENTS: Final = {
     "gql",
     "smtplib",
 }
-
-
-def functions(path: Path) -> set[str]:
-    return {
-        node.name
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
 
 
 def imported(path: Path) -> set[str]:
@@ -56,17 +47,14 @@ def test_the_table_is_whole() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
 def test_every_test_that_is_named_exists(row: list[str]) -> None:
-    named = re.findall(r"`([^`]+)`", row[2])
+    named = named_tests(row[2])
     assert named
     assert " ".join(f"`{test}`" for test in named) == row[2]
-    for test in named:
-        path, _, name = test.partition("::")
-        assert name.startswith("test_")
-        assert name in functions(ROOT / path), test
+    assert [test for test in named if not exists(test)] == []
 
 
 def test_the_server_holds_no_client_that_could_be_sent_elsewhere() -> None:
-    paths = [path for package in OURS for path in (ROOT / package).rglob("*.py")]
+    paths = sources()
     assert len(paths) > 200
     held = {str(path.relative_to(ROOT)): imported(path) & CLIENTS for path in paths}
     assert {path: names for path, names in held.items() if names} == {}

@@ -293,7 +293,8 @@ async def test_a_download_is_an_attachment_whatever_it_is_called(world: World, n
     answer = await world.product.rest("GET", f"{path}/{made.json()['version']}/download")
     assert answer.headers["content-disposition"].startswith("attachment;")
     assert answer.headers["content-type"] == "application/octet-stream"
-    assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    policy = answer.headers["content-security-policy"].split("; ")
+    assert policy == ["sandbox", "default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "set-cookie" not in answer.headers
     assert answer.headers["cache-control"] == "private, no-cache", "the next reader of this cache may not be allowed to"

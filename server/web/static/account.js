@@ -1,7 +1,7 @@
 import { Refused } from "/assets/ask.js";
 import { clear, submits } from "/assets/forms.js";
 import * as passkeys from "/assets/passkeys.js";
-import { askSignedIn as ask, signOut } from "/assets/session.js";
+import { askSignedIn as ask, leave, signOut } from "/assets/session.js";
 
 const VIEWER = `{ viewer {
   name email mustChangePassword
@@ -245,7 +245,7 @@ submits(find("password-form"), async ({ current, new: chosen }) => {
 does(find("sign-out"), signOut);
 does(find("sign-out-all"), async () => {
   await ask("mutation { authLogoutAll { ended } }");
-  location.assign("/login");
+  leave();
 });
 
 await load();

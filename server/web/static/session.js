@@ -97,6 +97,23 @@ async function unauthenticated(answer) {
   return document?.errors?.some((error) => isOver(error.extensions ?? {})) ?? false;
 }
 
+// A page that the browser kept in memory shows what it showed then, also when the session has ended since.
+addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
+
+/** Removes what GraphiQL remembers: operations and variables may hold what only their author was to see. */
+function forget() {
+  for (const key of Object.keys(localStorage)) {
+    if (key.startsWith("graphiql:")) localStorage.removeItem(key);
+  }
+}
+
+/** Leads to the login page once the session has ended; nothing of it stays in this browser. */
+export function leave() {
+  forget();
+  addEventListener("pagehide", forget); // an editor may write down once more what it holds
+  location.replace("/login");
+}
+
 /** Ends the session, also one whose access token has expired, and leads to the login page. Throws when that failed. */
 export async function signOut() {
   try {
@@ -105,7 +122,7 @@ export async function signOut() {
     if (problem.code !== "UNAUTHENTICATED") throw problem;
     if (await refresh()) await ask(LOGOUT);
   }
-  location.assign("/login");
+  leave();
 }
 
 /** The address on this server to go to next; anything that leads elsewhere becomes the default. */

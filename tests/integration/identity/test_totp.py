@@ -63,6 +63,15 @@ async def test_the_secret_is_stored_sealed(app: App) -> None:
     assert base64.b32decode(app.secret) not in sealed
 
 
+async def test_setting_up_takes_a_session_that_was_opened_within_the_hour(fresh: Instance, first: AuthResult) -> None:
+    scope = await fresh.scope(first)
+    setup = await fresh.identity.totp.setup(scope)
+    fresh.clock.forward(minutes=61)
+    with pytest.raises(Forbidden, match="sign in again"):
+        await fresh.identity.totp.setup(scope)
+    await fresh.identity.totp.enable(scope, App(fresh, setup.secret, []).code())  # what was begun in time
+
+
 async def test_enabling_ends_the_other_sessions_and_raises_this_one(fresh: Instance, first: AuthResult) -> None:
     other = await fresh.login()
     scope, elsewhere = await fresh.scope(first), await fresh.scope(other)

@@ -1,0 +1,51 @@
+"""Requests whose length two readers could take for different ones, so that a second request hides in the first."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from tests.support.product import Product
+
+HIDDEN = b"GET /api/auth/me HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+START = b"POST /api/auth/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+AMBIGUOUS = {
+    "both lengths": b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "both, the other way round": b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "two different lengths": b"Content-Length: 2\r\nContent-Length: 48\r\n\r\n{}",
+    "two lengths in one header": b"Content-Length: 2, 48\r\n\r\n{}",
+    "a signed length": b"Content-Length: +2\r\n\r\n{}",
+    "a length in hexadecimal": b"Content-Length: 0x2\r\n\r\n{}",
+    "chunked, but not last": b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "an unknown encoding": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "a space before the colon": b"Content-Length : 2\r\n\r\n{}",
+    "a folded header": b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+    "a chunk of a signed length": b"Transfer-Encoding: chunked\r\n\r\n+2\r\n{}\r\n0\r\n\r\n",
+    "a chunk of more than there is": b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n{}\r\n0\r\n\r\n",
+}
+
+
+async def answers(product: Product, request: bytes) -> list[bytes]:
+    """The statuses that the server answers until it closes the connection."""
+    host, port = product.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(request)
+        async with asyncio.timeout(10):
+            said = await reader.read()
+    finally:
+        writer.close()
+    return re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", said)
+
+
+@pytest.mark.parametrize("lines", AMBIGUOUS.values(), ids=AMBIGUOUS)
+async def test_a_request_of_two_lengths_is_refused_with_what_follows_it(product: Product, lines: bytes) -> None:
+    assert await answers(product, START + lines + HIDDEN) == [b"400"]
+
+
+async def test_one_length_is_one_request(product: Product) -> None:
+    """What the refusals above are told from: the same two requests, of which the first has one length."""
+    whole = START.replace(b"/api/auth/login", b"/graphql") + b"Content-Length: 30\r\n\r\n"
+    assert await answers(product, whole + b'{"query":"{serverInfo{name}}"}' + HIDDEN) == [b"200", b"401"]
