@@ -54,8 +54,8 @@ async def claim(tx: Connection, scope: Scope, token: ClientToken | None, result:
 async def found_where_joined(tx: Connection, scope: Scope, token: ClientToken | None) -> UUID | None:
     """What a token created before in any workspace that the caller belongs to; None when nothing.
 
-    For creating workspaces, which lie in no other: whoever makes one holds the lock of their list, and claims the token in
-    the new one. Raises Conflict when the token was used with other input.
+    For creating workspaces, which lie in no other: whoever makes one holds the lock of their list, and claims the token
+    in the new one. Raises Conflict when the token was used with other input.
     """
     if token is None:
         return None
