@@ -239,6 +239,19 @@ class People:
         """Ends the sessions and stops the keys of an account at once. Again changes nothing. Raises as `update`."""
         return await self.update(scope, user_id, disabled=True)
 
+    async def reset_factors(self, scope: Scope, user_id: str) -> User:
+        """Removes the second factors and recovery codes of somebody who lost them, and ends their sessions.
+
+        The password stays. Where there is none, nothing changes. Raises Forbidden (also for one's own account, and when
+        the caller signed in more than an hour ago), MfaRequired, BadUserInput, NotFound.
+        """
+        scope.require_admin()
+        canonical = ids.parse("usr", user_id)
+        await self._sessions.require_fresh(scope, to="reset the second factors of somebody else")
+        if canonical == scope.principal.user_id:
+            raise Forbidden("this is your own account; remove its factors one by one", field="id")
+        return await self.change(scope, canonical, AccountChange(drop_factors=True))
+
     async def delete(self, scope: Scope, user_id: str) -> str:
         """Removes the personal data of an account and all it could sign in with; its id.
 
