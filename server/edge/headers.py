@@ -28,7 +28,7 @@ _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
 class SecurityHeaders:
-    """Adds what an answer, also one to a handshake, does not bring itself. Caches store only what says that they may."""
+    """Adds what an answer, also one to a handshake, does not bring itself. Caches store only what says they may."""
 
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self._app = app
