@@ -13,6 +13,9 @@ MAX_TEXT: Final = 250
 MAX_NOTES: Final = 65_536
 
 _SLUG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+_UNSHOWN: Final = frozenset({"Cf", "Mn", "Me", "Zs"})
+_REORDERING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""What makes a text look like another one. The marks that languages written from the right need are not among them."""
 
 
 def slug(value: str, *, field: str = "name") -> str:
@@ -32,7 +35,7 @@ def is_slug(value: str) -> bool:
 
 
 def title(value: str, *, field: str = "name") -> str:
-    """A free name of 1 to 250 characters: NFC, no control characters, no spaces at the edges."""
+    """A free name of 1 to 250 characters: NFC, no control characters, no spaces at the edges, and something to see."""
     text = unicodedata.normalize("NFC", value)
     if not 1 <= len(text) <= MAX_TEXT:
         raise BadUserInput(f"expected 1 to {MAX_TEXT} characters, got {len(text)}", field=field)
@@ -40,6 +43,11 @@ def title(value: str, *, field: str = "name") -> str:
         raise BadUserInput("spaces at the start or end are not allowed", field=field)
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise BadUserInput("control characters are not allowed", field=field)
+    if not text.isascii():
+        if not _REORDERING.isdisjoint(text):
+            raise BadUserInput("characters that reorder the text around them are not allowed", field=field)
+        if all(unicodedata.category(character) in _UNSHOWN for character in text):
+            raise BadUserInput("nothing of this would be seen", field=field)
     return text
 
 

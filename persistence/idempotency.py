@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from asyncpg import Record
+
 from domain import ids
 from domain.access import Principal, Scope
 from domain.errors import Conflict
@@ -46,6 +48,31 @@ async def claim(tx: Connection, scope: Scope, token: ClientToken | None, result:
     )
     if first is None:  # the first claimant's row went away between the two statements
         raise Conflict("this client token was being released; send the request again", field="client_token")
+    return _result(first, token)
+
+
+async def found_where_joined(tx: Connection, scope: Scope, token: ClientToken | None) -> UUID | None:
+    """What a token created before in any workspace that the caller belongs to; None when nothing.
+
+    For creating workspaces, which lie in no other: whoever makes one holds the lock of their list, and claims the token
+    in the new one. Raises Conflict when the token was used with other input.
+    """
+    if token is None:
+        return None
+    first = await tx.fetchrow(
+        "SELECT t.digest, t.result_id FROM memberships m JOIN client_tokens t ON t.workspace_id = m.workspace_id"
+        " WHERE m.user_id = $1 AND t.principal = $2 AND t.operation = $3 AND t.token = $4"
+        " AND t.created_at >= now() - $5::interval",
+        ids.to_uuid(scope.principal.user_id),
+        _principal(scope.principal),
+        token.operation,
+        token.token,
+        KEPT,
+    )
+    return None if first is None else _result(first, token)
+
+
+def _result(first: Record, token: ClientToken) -> UUID:
     if bytes(first["digest"]) != token.digest:
         raise Conflict("this client token was used before with other input", field="client_token")
     return UUID(bytes=first["result_id"].bytes)

@@ -140,14 +140,14 @@ class PostgresPeople:
                 )
             except asyncpg.UniqueViolationError:
                 raise Conflict("this address has an account already", field="email") from None
-            if change.drop_factors:
-                await _drop_factors(tx, user)
-            if disabled or password_hash is not None or change.drop_factors:
+            dropped = change.drop_factors and await _drop_factors(tx, user)
+            if disabled or password_hash is not None or dropped:
                 await tx.execute("DELETE FROM pending_sign_ins WHERE user_id = $1", user)
-                ended = await end_sessions(tx, user, "disabled" if disabled else "password_reset", now, None)
+                reason = "disabled" if disabled else "factors_reset" if password_hash is None else "password_reset"
+                ended = await end_sessions(tx, user, reason, now, None)
             changed = await _user(tx, user)
             # Of a command also when only the counts of wrong guesses were dropped before it.
-            if scope is None or ended or changed != old or password_hash is not None or change.drop_factors:
+            if scope is None or ended or changed != old or password_hash is not None or dropped:
                 tx.made(user_id)
         return Changed(changed, ended)
 
@@ -207,9 +207,12 @@ async def _place_for_new(tx: Connection, scope: Scope | None) -> UUID:
     return UUID(bytes=place.bytes)
 
 
-async def _drop_factors(tx: Connection, user: UUID) -> None:
+async def _drop_factors(tx: Connection, user: UUID) -> bool:
+    """Whether there were any, or a sign-in was about to use one."""
+    gone = 0
     for table in _FACTORS:
-        await tx.execute(f"DELETE FROM {table} WHERE user_id = $1", user)  # noqa: S608  # a constant
+        gone += await tx.execute(f"DELETE FROM {table} WHERE user_id = $1", user)  # noqa: S608  # a constant
+    return gone > 0
 
 
 async def _user(connection: Connection, user: UUID, *, field: str = "id") -> User:

@@ -19,9 +19,11 @@ from asyncpg import Record
 from domain import ids
 from domain.access import Scope, UserRole, WorkspaceRole
 from domain.errors import Conflict, Forbidden, NotFound
+from domain.idempotency import ClientToken
 from domain.identity import Member, Workspace
 from domain.identity.workspaces import MAX_JOINED, MAX_MEMBERS, MAX_WORKSPACES, EndedKey, Removal
 from domain.patch import Keep
+from persistence import idempotency
 from persistence.accounts import USER, read_user
 from persistence.audit import change
 from persistence.database import Connection, Database
@@ -110,10 +112,13 @@ class PostgresWorkspaces:
 
     # --- workspaces ----------------------------------------------------------------------------------
 
-    async def create(self, scope: Scope, workspace: Workspace) -> None:
+    async def create(self, scope: Scope, workspace: Workspace, token: ClientToken | None) -> Workspace:
         place, user = ids.to_uuid(workspace.id), ids.to_uuid(scope.principal.user_id)
         async with change(self._database) as tx:
             await tx.execute(LOCK_LIST)
+            first = await idempotency.found_where_joined(tx, scope, token)
+            if first is not None:
+                return (await entered(tx, scope, ids.from_uuid("wsp", first), field="client_token"))[0]
             if await tx.fetchval(_LOCK_SELF, user) is None:
                 raise Forbidden("this account was disabled")
             if await tx.fetchval("SELECT count(*) FROM workspaces WHERE deleted_at IS NULL") >= MAX_WORKSPACES:
@@ -130,7 +135,9 @@ class PostgresWorkspaces:
             except asyncpg.UniqueViolationError:
                 raise Conflict(f"a workspace called {workspace.slug!r} exists already", field="slug") from None
             await join(tx, place, user, WorkspaceRole.OWNER)
+            await idempotency.claim(tx, replace(scope, workspace_id=workspace.id), token, place)
             tx.made(workspace.id, workspace_id=workspace.id)
+        return workspace
 
     async def rename(self, scope: Scope, workspace_id: str, name: str | Keep) -> Workspace:
         async with change(self._database) as tx:

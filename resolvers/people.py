@@ -131,6 +131,11 @@ async def disable_user(context: Context, user_id: str) -> User:
     return await context.services.identity.people.disable(context.require_scope(), user_id)
 
 
+async def reset_factors(context: Context, user_id: str) -> User:
+    """Removes somebody's second factors."""
+    return await context.services.identity.people.reset_factors(context.require_scope(), user_id)
+
+
 async def delete_user(context: Context, user_id: str) -> Deleted:
     """Deletes an account's personal data."""
     return Deleted(await context.services.identity.people.delete(context.require_scope(), user_id))

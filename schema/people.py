@@ -141,6 +141,12 @@ async def _disable(
     return await resolve.disable_user(info.context, str(given.id))
 
 
+async def _reset_factors(
+    info: strawberry.Info[Context, None], given: Annotated[IdInput, strawberry.argument(name="input")]
+) -> Any:
+    return await resolve.reset_factors(info.context, str(given.id))
+
+
 async def _delete(
     info: strawberry.Info[Context, None], given: Annotated[IdInput, strawberry.argument(name="input")]
 ) -> Any:
@@ -162,4 +168,5 @@ class PeopleMutation:
     user_create: Annotated[User, strawberry.mutation(resolver=_create)]
     user_update: Annotated[User, strawberry.mutation(resolver=_update)]
     user_disable: Annotated[User, strawberry.mutation(resolver=_disable)]
+    user_factors_reset: Annotated[User, strawberry.mutation(resolver=_reset_factors)]
     user_delete: Annotated[Deleted, strawberry.mutation(resolver=_delete)]

@@ -62,6 +62,7 @@ class Grant:
 class WorkspaceCreateInput:
     slug: str
     name: str
+    client_token: str | None = None
 
 
 @strawberry.input
@@ -106,7 +107,9 @@ async def _create(
     info: strawberry.Info[Context, None], given: Annotated[WorkspaceCreateInput, strawberry.argument(name="input")]
 ) -> Any:
     context = info.context
-    return await context.services.identity.workspaces.create(context.require_scope(), slug=given.slug, name=given.name)
+    return await context.services.identity.workspaces.create(
+        context.require_scope(), slug=given.slug, name=given.name, client_token=given.client_token
+    )
 
 
 async def _update(

@@ -105,7 +105,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _hang_up(self, reason: bytes) -> None:
         """Says why, unless that would fall into an answer, or be a second one to the same request."""
-        cycle = self.cycle
+        cycle: Any = self.cycle  # None before the first request
         if cycle is None or not cycle.response_started or (cycle.response_complete and self._reading_head):
             self.transport.write(reason)
         self.transport.close()

@@ -224,8 +224,8 @@ class AuthSettings(_Section):
     )
     require_mfa: bool = Field(
         False,
-        description="Everybody needs a second factor: whoever signs in without one can add one and sign out, nothing else,"
-        " and API keys of people without one do not work. Passwords then need 8 characters instead of 15.",
+        description="Everybody needs a second factor: whoever signs in without one can add one and sign out, nothing"
+        " else, and API keys of people without one do not work. Passwords then need 8 characters instead of 15.",
     )
     admin_email: str | None = Field(None, description="First administrator, created only on an instance without users.")
     admin_password: SecretStr | None = Field(None, description="Password of the first administrator; read only then.")

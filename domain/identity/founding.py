@@ -10,7 +10,7 @@ from typing import Final
 from domain import ids, names
 from domain.access import UserRole
 from domain.errors import Conflict, Unauthenticated
-from domain.identity import rules
+from domain.identity import choosing, rules
 from domain.identity.entities import AuthResult, ClientInfo, Founding, FoundingOutcome, User, Workspace
 from domain.identity.factors import PASSWORD_ALONE
 from domain.identity.ports import IdentityRepository, Passwords, SetupTokenStore
@@ -109,7 +109,9 @@ class Founder:
     ) -> Founding:
         address = rules.email(email, field=fields[0])
         shown = address.partition("@")[0] if name is None else names.title(name)
-        secret = rules.chosen_password(password, shortest=self._shortest, address=address, name=shown, field=fields[1])
+        secret = await choosing.chosen_password(
+            self._passwords, password, shortest=self._shortest, address=address, name=shown, field=fields[1]
+        )
         session = None if client is None else self._sessions.new(client, PASSWORD_ALONE)
         now = self._sessions.now() if session is None else session.created_at
         workspace = Workspace(ids.new("wsp"), "default", "Default", now)

@@ -47,7 +47,7 @@ class Operator:
 
         Raises BadUserInput, and Conflict for an address with an account.
         """
-        user, secret = self._people.new(email, password, name, UserRole.ADMIN, temporary=False)
+        user, secret = await self._people.new(email, password, name, UserRole.ADMIN, temporary=False)
         if await self._founder.required():
             await self._founder.ensure(email=email, password=password)
             found = await self._accounts.credentials(user.email)

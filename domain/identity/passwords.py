@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from domain.access import Scope
 from domain.errors import BadUserInput, Unauthenticated
-from domain.identity import rules
+from domain.identity import choosing, rules
 from domain.identity.entities import SessionRecord, User
 from domain.identity.factors import CredentialChange
 from domain.identity.guesses import Guesses
@@ -57,7 +57,9 @@ class OwnPassword:
         """
         session, stored = await self.confirm(scope, current, field="current")
         user = session.account.user
-        chosen = rules.chosen_password(new, shortest=self._shortest, address=user.email, name=user.name, field="new")
+        chosen = await choosing.chosen_password(
+            self._passwords, new, shortest=self._shortest, address=user.email, name=user.name, field="new"
+        )
         if chosen == rules.presented_password(current):
             raise BadUserInput("this is the present password; choose another one", field="new")
         change = CredentialChange(user.id, session.id, self._sessions.now(), stored)

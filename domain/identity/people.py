@@ -15,7 +15,7 @@ from domain import ids, names
 from domain.access import Scope, UserRole, WorkspaceRole
 from domain.errors import Forbidden
 from domain.idempotency import ClientToken
-from domain.identity import rules
+from domain.identity import choosing, rules
 from domain.identity.entities import ApiKey, User
 from domain.identity.factors import Credential
 from domain.identity.guesses import Guesses
@@ -199,7 +199,7 @@ class People:
         await self._sessions.require_proven(scope)
         # Nothing of the password is kept with the token, whose digest is quickly computed.
         token = ClientToken.of(client_token, "userCreate", email=email, name=name, role=role.value)
-        user, secret = self.new(email, password, name, role, temporary=True)
+        user, secret = await self.new(email, password, name, role, temporary=True)
         return await self._repository.create(scope, user, await self._passwords.hash(secret), token)
 
     async def update(
@@ -239,6 +239,19 @@ class People:
         """Ends the sessions and stops the keys of an account at once. Again changes nothing. Raises as `update`."""
         return await self.update(scope, user_id, disabled=True)
 
+    async def reset_factors(self, scope: Scope, user_id: str) -> User:
+        """Removes the second factors and recovery codes of somebody who lost them, and ends their sessions.
+
+        The password stays. Where there is none, nothing changes. Raises Forbidden (also for one's own account, and when
+        the caller signed in more than an hour ago), MfaRequired, BadUserInput, NotFound.
+        """
+        scope.require_admin()
+        canonical = ids.parse("usr", user_id)
+        await self._sessions.require_fresh(scope, to="reset the second factors of somebody else")
+        if canonical == scope.principal.user_id:
+            raise Forbidden("this is your own account; remove its factors one by one", field="id")
+        return await self.change(scope, canonical, AccountChange(drop_factors=True))
+
     async def delete(self, scope: Scope, user_id: str) -> str:
         """Removes the personal data of an account and all it could sign in with; its id.
 
@@ -270,13 +283,19 @@ class People:
 
     # --- shared with the command line ----------------------------------------------------------------
 
-    def new(self, email: str, password: str, name: str | None, role: UserRole, *, temporary: bool) -> tuple[User, str]:
+    async def new(
+        self, email: str, password: str, name: str | None, role: UserRole, *, temporary: bool
+    ) -> tuple[User, str]:
         """As `new_user`."""
-        return new_user(email, password, name, role, self._sessions.now(), shortest=self._shortest, temporary=temporary)
+        now = self._sessions.now()
+        return await new_user(
+            self._passwords, email, password, name, role, now, shortest=self._shortest, temporary=temporary
+        )
 
     async def hashed(self, user: User, password: str, email: str | Keep = KEEP, name: str | Keep = KEEP) -> str:
         """The hash of a password that somebody else chose for a user. Raises BadUserInput, Overloaded."""
-        secret = rules.chosen_password(
+        secret = await choosing.chosen_password(
+            self._passwords,
             password,
             shortest=self._shortest,
             address=user.email if isinstance(email, Keep) else email,
@@ -292,11 +311,19 @@ class People:
         return done.user
 
 
-def new_user(
-    email: str, password: str, name: str | None, role: UserRole, now: datetime, *, shortest: int, temporary: bool
+async def new_user(  # noqa: PLR0917 - what makes an account
+    passwords: Passwords,
+    email: str,
+    password: str,
+    name: str | None,
+    role: UserRole,
+    now: datetime,
+    *,
+    shortest: int,
+    temporary: bool,
 ) -> tuple[User, str]:
-    """An account about to be made, and its password as it is hashed. Raises BadUserInput."""
+    """An account about to be made, and its password as it is hashed. Raises BadUserInput, Overloaded."""
     address = rules.email(email)
     shown = address.partition("@")[0] if name is None else names.title(name)
-    secret = rules.chosen_password(password, shortest=shortest, address=address, name=shown)
+    secret = await choosing.chosen_password(passwords, password, shortest=shortest, address=address, name=shown)
     return User(ids.new("usr"), address, shown, role, now, must_change_password=temporary), secret

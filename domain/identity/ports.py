@@ -48,7 +48,7 @@ class Verdict(Enum):
 
 
 class Passwords(Protocol):
-    """Slow password hashing in bounded room; both methods raise Overloaded when it is full."""
+    """Slow work with passwords in bounded room; all methods raise Overloaded when it is full."""
 
     async def hash(self, password: str) -> str:
         """The encoded hash to store."""
@@ -56,6 +56,10 @@ class Passwords(Protocol):
 
     async def verify(self, stored: str | None, password: str) -> Verdict:
         """Computes exactly one hash, also when there is nothing stored to compare with."""
+        ...
+
+    async def guesses(self, password: str, words: Sequence[str]) -> float:
+        """How many guesses it takes to find a password, by somebody who knows these lower-case words about it."""
         ...
 
 

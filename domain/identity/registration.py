@@ -68,8 +68,15 @@ class Registration:
             raise Forbidden("registration is closed on this server; ask an administrator for an account")
         if invite is None and self.policy is RegistrationPolicy.INVITE:
             raise Forbidden("registration needs an invite; ask an owner of a workspace for one", field="invite")
-        user, secret = new_user(
-            email, password, name, UserRole.USER, self._sessions.now(), shortest=self._shortest, temporary=False
+        user, secret = await new_user(
+            self._passwords,
+            email,
+            password,
+            name,
+            UserRole.USER,
+            self._sessions.now(),
+            shortest=self._shortest,
+            temporary=False,
         )
         hashed = await self._passwords.hash(secret)
         if invite is None:

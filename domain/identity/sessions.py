@@ -114,15 +114,17 @@ class Sessions:
             raise MfaRequired("this account has a second factor; sign in with it to change what you sign in with")
         return record
 
-    async def require_fresh(self, scope: Scope) -> SessionRecord:
+    async def require_fresh(self, scope: Scope, to: str = "add a second factor") -> SessionRecord:
         """The same, proved within the last hour: fit to add what the account is signed in with from then on.
+
+        `to` is what the caller is told it is for.
 
         A session that somebody left open, or that was stolen, must not become a factor of its own. Raises what
         `require_proven` raises, and Forbidden when the proof is older.
         """
         record = await self.require_proven(scope)
         if self.now() - record.proved_at > PROVED_WITHIN:
-            raise Forbidden("you signed in more than an hour ago; sign in again to add a second factor")
+            raise Forbidden(f"you signed in more than an hour ago; sign in again to {to}")
         return record
 
     # --- listing and ending --------------------------------------------------------------------------

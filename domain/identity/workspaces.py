@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from domain import ids, names
 from domain.access import Scope, UserRole, WorkspaceRole
 from domain.errors import BadUserInput, Forbidden
+from domain.idempotency import ClientToken
 from domain.identity.entities import User, Workspace
 from domain.patch import KEEP, Keep
 
@@ -57,8 +58,11 @@ class WorkspaceRepository(Protocol):
     unless as an owner. Administrators are owners everywhere.
     """
 
-    async def create(self, scope: Scope, workspace: Workspace) -> None:
-        """With the caller as its owner. Raises Conflict when the slug is taken, and beyond what there may be."""
+    async def create(self, scope: Scope, workspace: Workspace, token: ClientToken | None) -> Workspace:
+        """With the caller as its owner; or what the token made before, while the caller belongs to it.
+
+        Raises Conflict when the slug is taken, and beyond what there may be.
+        """
         ...
 
     async def rename(self, scope: Scope, workspace_id: str, name: str | Keep) -> Workspace: ...
@@ -159,16 +163,17 @@ class Workspaces:
 
     # --- workspaces ----------------------------------------------------------------------------------
 
-    async def create(self, scope: Scope, *, slug: str, name: str) -> Workspace:
+    async def create(self, scope: Scope, *, slug: str, name: str, client_token: str | None = None) -> Workspace:
         """A new workspace with the caller as its owner.
 
         Raises Forbidden for API keys, BadUserInput, and Conflict: the slug is taken (field `slug`), or too many exist.
         """
         _require_person(scope)
+        token = ClientToken.of(client_token, "workspaceCreate", slug=slug, name=name)
         workspace = Workspace(ids.new("wsp"), slug_of(slug), names.title(name), self._now())
-        await self._repository.create(scope, workspace)
+        made = await self._repository.create(scope, workspace, token)
         self._changed(scope.principal.user_id)
-        return workspace
+        return made
 
     async def update(self, scope: Scope, workspace_id: str, *, name: str | Keep = KEEP) -> Workspace:
         """Changes what is not KEEP. Raises BadUserInput, NotFound, Forbidden."""

@@ -28,27 +28,22 @@ _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
 class SecurityHeaders:
-    """Adds what an answer does not bring itself. Answers of the API are never stored by caches."""
+    """Adds what an answer, also one to a handshake, does not bring itself. Caches store only what says they may."""
 
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self._app = app
         self._https = https
-        self._wanted = {
-            (secure, asset): (*_ALWAYS, *((_TRANSPORT,) if secure else ()), *(() if asset else (_NO_STORE,)))
-            for secure in (False, True)
-            for asset in (False, True)
-        }
-        self._names = frozenset(name for pairs in self._wanted.values() for name, _ in pairs)
+        self._wanted = {False: (*_ALWAYS, _NO_STORE), True: (*_ALWAYS, _NO_STORE, _TRANSPORT)}
+        self._names = frozenset(name for name, _ in self._wanted[True])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        secure = self._https or scope.get("scheme") == "https"
-        wanted, names = self._wanted[secure, scope["path"].startswith("/assets/")], self._names
+        wanted, names = self._wanted[self._https or scope.get("scheme") in ("https", "wss")], self._names
 
         async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 headers = list(message.get("headers", ()))
                 present = [bytes(name).lower() for name, _ in headers]
                 headers += wanted if names.isdisjoint(present) else [pair for pair in wanted if pair[0] not in present]

@@ -73,6 +73,8 @@ class KnownOperation:
     root_names: frozenset[str]
     measure: Measure | None
     inputs: Mapping[str, GraphQLInputType]
+    variables: frozenset[str]
+    """Those that it declares; what else comes with it does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,11 @@ class Documents:
             except DomainError as problem:
                 refusal = refusal or problem
             operations[definition.name.value if definition.name else None] = KnownOperation(
-                definition.operation.value, names, measure, inputs_of(schema, definition)
+                definition.operation.value,
+                names,
+                measure,
+                inputs_of(schema, definition),
+                frozenset(variable.variable.name.value for variable in definition.variable_definitions or ()),
             )
         if refusal is not None:
             return KnownDocument(document, operations, refusal=refusal)

@@ -33,6 +33,7 @@ from server.graphql.errors import is_request_error, present_all, refusal
 from server.rest.errors import report
 
 if TYPE_CHECKING:
+    from server.graphql.asking import Asked, Asking, OperationContext
     from server.graphql.view import GraphQLView
 
 UNAUTHORIZED = 4401
@@ -110,6 +111,12 @@ class AskedOperation(Operation[Any, None]):
         )
         self.extensions: dict[str, Any] | None = payload.get("extensions")
 
+    def ask(self, asking: Asking, context: OperationContext) -> Asked:
+        """What its message asks for, which is then let go: messages may be large, and subscriptions live long."""
+        asked = asking.ask(self.query, self.variables, self.operation_name, self.extensions, context)
+        self.query, self.variables, self.extensions = "", None, None
+        return asked
+
 
 class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     """One socket: authenticated once by `connection_init`, registered so that it can be told to end."""
@@ -171,9 +178,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             await operation.send_initial_errors(present_all([_as_graphql(error)], self.context.request_id))
 
     async def _run(self, operation: AskedOperation) -> None:
-        asked = self._view.asking.ask(
-            operation.query, operation.variables, operation.operation_name, operation.extensions, self.context
-        )
+        asked = operation.ask(self._view.asking, self.context)
         subscription = await self._view.subscriptions.open(asked, self.context)
         if subscription is None:
             result = await self._view.execute(asked, self.context)
@@ -187,6 +192,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         else:
             adapter = cast("SocketAdapter", self.websocket)
             envelope = f'{{"id":{json.dumps(operation.id)},"type":"next","payload":'
+            del asked  # which holds all variables that came
             async with aclosing(subscription.payloads()) as payloads:
                 async for payload in payloads:
                     await adapter.send_text(f"{envelope}{payload}}}")

@@ -18,11 +18,13 @@ import orjson
 from graphql import ExecutionResult, GraphQLError
 from graphql.execution import create_source_event_stream, execute_subscription_event
 
+from domain.access import Scope
 from domain.errors import DeadlineExceeded
 from server.figures import SubscriptionFigures
 from server.graphql.asking import Asked, Asking, OperationContext
 from server.graphql.errors import present_all
 from server.graphql.executor import OnePassExecutor
+from server.graphql.holding import Holding
 
 MOST_KEPT: Final = 4
 """Encoded events that are kept, per operation, for clients that have not taken them yet."""
@@ -54,9 +56,15 @@ class _Shared:
     """An operation that clients of one scope run: how its events are executed, and what has been made of them."""
 
     def __init__(
-        self, key: Hashable, executor: OnePassExecutor, context: OperationContext, subscriptions: Subscriptions
+        self,
+        key: Hashable,
+        held: tuple[Scope | None, str, str],
+        executor: OnePassExecutor,
+        context: OperationContext,
+        subscriptions: Subscriptions,
     ) -> None:
         self.key = key
+        self.held = held
         self.clients = 0
         self._executor = executor
         self._context = context
@@ -170,6 +178,7 @@ class Subscriptions:
         self.encode = encode
         self._asking = asking
         self._shared: dict[Hashable, _Shared] = {}
+        self._holding = Holding()
 
     @property
     def sharing(self) -> int:
@@ -184,19 +193,21 @@ class Subscriptions:
         problems = self._asking.refusals(asked, context)
         if problems:
             return Subscription(self, context, refused=problems, report=report)
+        declared = asked.operation.variables
+        variables = {name: value for name, value in asked.variables.items() if name in declared}
+        held = (context.scope, asked.text, _canonical(variables))
         own = context.for_operation()
-        executor = OnePassExecutor.build(
-            self._asking.schema, asked.known.document, None, own, asked.variables, asked.name
-        )
+        executor = OnePassExecutor.build(self._asking.schema, asked.known.document, None, own, variables, asked.name)
         if isinstance(executor, list):
             return Subscription(self, context, refused=executor)
-        source: Any = create_source_event_stream(executor)
-        if executor.is_awaitable(source):
-            source = await self._opened(source)
+        with self._holding.checked(*held):
+            source: Any = create_source_event_stream(executor)
+            if executor.is_awaitable(source):
+                source = await self._opened(source)
         if isinstance(source, ExecutionResult):
             return Subscription(self, context, refused=source.errors or ())
-        key = (asked.text, asked.name, _canonical(asked.variables), context.scope)
-        shared = self._shared.get(key) or _Shared(key, cast("OnePassExecutor", executor), own, self)
+        key = (*held, asked.name)
+        shared = self._shared.get(key) or _Shared(key, held, cast("OnePassExecutor", executor), own, self)
         return Subscription(self, own, source=(shared, source), report=report)
 
     async def _opened(self, source: Awaitable[Any]) -> Any:
@@ -211,11 +222,13 @@ class Subscriptions:
         """One more client of what is shared under this key."""
         current = self._shared.setdefault(shared.key, shared)
         current.clients += 1
+        self._holding.take(*current.held)
         return current
 
     def leave(self, shared: _Shared) -> None:
         """One client less."""
         shared.clients -= 1
+        self._holding.release(*shared.held)
         if not shared.clients:
             del self._shared[shared.key]
 

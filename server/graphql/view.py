@@ -79,6 +79,10 @@ class Adapter(StarletteRequestAdapter):
         super().__init__(request)
         self.query_string: bytes = request.scope["query_string"]
 
+    async def get_body(self) -> bytes:
+        # Not `body()`: the request would keep it, and a subscription keeps the request.
+        return b"".join([chunk async for chunk in self._request.stream()])
+
 
 def _check_get(request: Request) -> None:
     """Raises Forbidden for a GET with credentials that a browser adds by itself, to whatever page asks for it."""

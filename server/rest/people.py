@@ -112,12 +112,18 @@ async def _delete(request: Request) -> Response:
     return no_content()
 
 
+async def _reset_factors(request: Request) -> Response:
+    await services_of(request).identity.people.reset_factors(scope_of(request), request.path_params["id"])
+    return no_content()
+
+
 ROUTES: Final[tuple[Route, ...]] = (
     Route(operations.REGISTER, _register),
     Route(operations.EXPORT, _export),
     Route(operations.USERS, _users),
     Route(operations.USER_CREATE, _create),
     Route(operations.USER_UPDATE, _update),
+    Route(operations.USER_FACTORS_RESET, _reset_factors),
     Route(operations.USER_DELETE, _delete),
 )
 

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import os
 import secrets
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import BoundedSemaphore
@@ -21,6 +22,7 @@ from argon2.exceptions import VerifyMismatchError
 
 from domain.errors import Overloaded
 from domain.identity.ports import Verdict
+from server.security.guessing import guesses
 
 T = TypeVar("T")
 
@@ -45,6 +47,9 @@ class Argon2Passwords:
 
     async def verify(self, stored: str | None, password: str) -> Verdict:
         return await self._run(partial(self._verify, stored, password))
+
+    async def guesses(self, password: str, words: Sequence[str]) -> float:
+        return await self._run(partial(guesses, password, words))
 
     def close(self) -> None:
         """Waits for the hashes under way; those that wait are cancelled."""

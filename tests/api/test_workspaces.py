@@ -165,6 +165,6 @@ async def test_statements_do_not_grow_with_workspaces_members_and_records(
     assert len(answer["workspaces"]) == 5
     assert [len(one["members"]) for one in answer["workspaces"]] == [5] * 5
     assert answer["grants"]["totalCount"] == 4
-    # With nobody to look up, the users of records cost nothing; and the members of both lists are asked for at once only
-    # when both lists have come by then. Nothing else may differ.
+    # With nobody to look up, the users of records cost nothing; and the members of both lists are asked for at once
+    # only when both lists have come by then. Nothing else may differ.
     assert many <= few + 2

@@ -189,3 +189,12 @@ async def test_the_sealer_goes_on_until_nothing_waits(database: Database) -> Non
     assert (await audit.verify(log)).rows == 3
     assert len(slept) == 1
     assert slept[0] < 1
+
+
+async def test_a_row_takes_less_than_a_kilobyte_of_disk(database: Database) -> None:
+    for number in range(300):
+        await make(database, number)
+    assert await PostgresAudit(database).seal(300) == 300
+    await database.execute("VACUUM FULL audit_events")
+    taken = await database.fetchval("SELECT pg_total_relation_size('audit_events')")
+    assert taken < 300 * 1_000

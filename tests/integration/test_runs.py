@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from domain.access import KeyScope, Scope
 from domain.errors import BadUserInput, Conflict, Forbidden, NotFound
 from domain.events import RunChanged
 from domain.paging import PageRequest
-from domain.runs import RunsRequest, RunStatus
+from domain.runs import Run, RunsRequest, RunStatus
 from tests.support.tracking import STALLED_AFTER, Tracking, with_key
 
 
@@ -92,14 +93,15 @@ async def test_silence_makes_a_run_stalled_and_stoppable_at_once(tracking: Track
 
 async def test_every_write_is_a_sign_of_life(tracking: Tracking, scope: Scope) -> None:
     run = await tracking.runs.create(scope)
-    for write in (
+    writes: list[Callable[[], Awaitable[Run]]] = [
         lambda: tracking.runs.log_params(scope, run.id, [("a", 1)]),
         lambda: tracking.runs.change_tags(scope, run.id, put=[("t", "1")]),
         lambda: tracking.runs.change_tags(scope, run.id, put=[("t", "1")]),  # nothing new, and alive all the same
         lambda: tracking.runs.change_tags(scope, run.id, remove=["t"]),
         lambda: tracking.runs.update(scope, run.id, notes="warming up"),
         lambda: tracking.runs.update(scope, run.id, name="renamed"),
-    ):
+    ]
+    for write in writes:
         tracking.clock.forward(minutes=6)
         assert (await tracking.runs.get(scope, run.id)).stalled
         await write()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from starlette.responses import Response
 
 from domain.errors import BadUserInput, Overloaded
 from domain.identity import ClientInfo, SessionPolicy, Tokens
+from domain.identity.choosing import chosen_password
 from domain.identity.live import LiveCache
 from domain.identity.ports import Verdict
-from domain.identity.rules import chosen_password, email, email_to_look_up, presented_password, shortest_password
+from domain.identity.rules import email, email_to_look_up, presented_password, shortest_password
 from server.edge.cookies import Cookies
+from server.security.guessing import MOST_JUDGED, guesses
 from server.security.opening import session_policy
 from server.security.passwords import Argon2Passwords
 from server.security.setup_token import SetupTokenFile
@@ -67,10 +70,24 @@ def test_a_folded_address_stays_as_it_is(text: str) -> None:
 # --- passwords -----------------------------------------------------------------------------------
 
 
-def chosen(text: str) -> str:
-    return chosen_password(
-        text, shortest=shortest_password(mfa_required=False), address="ada.lovelace@engine.example", name="Ada Lovelace"
+class Inline(Argon2Passwords):
+    """Judges at once, without a thread."""
+
+    async def guesses(self, password: str, words: Sequence[str]) -> float:
+        return guesses(password, words)
+
+
+def chosen(text: str, *, mfa_required: bool = False) -> str:
+    judging = chosen_password(
+        Inline(CountingHasher()),
+        text,
+        shortest=shortest_password(mfa_required=mfa_required),
+        address="ada.lovelace@engine.example",
+        name="Ada Lovelace",
     )
+    with pytest.raises(StopIteration) as done:
+        judging.send(None)  # nothing is waited for
+    return str(done.value.value)
 
 
 @pytest.mark.parametrize(
@@ -97,18 +114,25 @@ def test_a_good_password_is_taken_as_it_is(text: str) -> None:
         ("ü" * 14, "at least 15"),
         ("aaaaaaaaaaaaaaaaaaaaaaaa", "same few"),
         ("abababababababab", "same few"),
-        ("passwordpassword", "commonly used"),
-        ("Password123456789", "commonly used"),
-        ("P@ssw0rdP@ssw0rd!", "commonly used"),
-        ("qwertyuiopasdfghjkl", "commonly used"),
-        ("123456789012345", "commonly used"),
-        ("abcdefghijklmnopqrstuvwxyz", "commonly used"),
-        ("correct horse battery staple", "commonly used"),
-        ("iloveyou-iloveyou-iloveyou", "commonly used"),
+        ("passwordpassword", "easily guessed"),
+        ("Password123456789", "easily guessed"),
+        ("P@ssw0rdP@ssw0rd!", "easily guessed"),
+        ("qwertyuiopasdfghjkl", "easily guessed"),
+        ("123456789012345", "easily guessed"),
+        ("abcdefghijklmnopqrstuvwxyz", "easily guessed"),
+        ("correct horse battery staple", "easily guessed"),
+        ("iloveyou-iloveyou-iloveyou", "easily guessed"),
         ("xk7qxk7qxk7qxk7qxk7q", "same few"),
-        ("xk7qzxk7qzxk7qzxk7qz1234", "commonly used"),
-        ("LovelaceAdaEngine2", "commonly used"),
-        ("axonml-admin-password", "commonly used"),
+        ("xk7qzxk7qzxk7qzxk7qz1234", "easily guessed"),
+        ("LovelaceAdaEngine2", "easily guessed"),
+        ("axonml-admin-password", "easily guessed"),
+        ("qwerty admin dragon love", "easily guessed"),
+        ("qwertyadmindragonlove", "easily guessed"),
+        ("machine-learning-notebook-model-training", "easily guessed"),
+        ("drowssap drowssap drowssap", "easily guessed"),
+        ("l37m31n l37m31n l37m31n", "easily guessed"),
+        ("14.07.1999 14.07.1999", "easily guessed"),
+        ("adalovelace-adalovelace", "easily guessed"),
         ("my ada.lovelace@engine.example key", "e-mail"),
         ("ADA.LOVELACE@ENGINE.EXAMPLE 4711 zebra", "e-mail"),
         ("nine lanterns\x00under", "NUL"),
@@ -121,6 +145,60 @@ def test_a_weak_password_is_refused_with_its_reason(text: str, reason: str) -> N
     with pytest.raises(BadUserInput, match=reason) as refused:
         chosen(text)
     assert refused.value.field == "password"
+
+
+def test_the_commonest_passwords_are_refused_however_they_are_spelt() -> None:
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+    common = [one for one in FREQUENCY_LISTS["passwords"] if len(one) >= 8]
+    assert len(common) > 3_000
+    for number, password in enumerate(common[:3_000]):
+        digits = any(character.isdigit() for character in password)
+        swapped = password.translate(str.maketrans("ais", "@!$") if digits else str.maketrans("aeios", "@3!0$"))
+        spelling = (password, password.capitalize(), swapped, password.upper(), password[::-1])[number % 5]
+        with pytest.raises(BadUserInput):
+            chosen(spelling, mfa_required=True)
+
+
+@pytest.mark.parametrize("text", ["kx7!Qzpw", "wvmpzkqj", "tr4j-wQoq7", "漢字ж qzü7"])
+def test_where_a_factor_is_needed_as_well_eight_characters_are_enough(text: str) -> None:
+    assert chosen(text, mfa_required=True) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["Lovelace", "lovelace1", "Engine!1", "axonml-1", "trombone", "Winter26", "12.12.1999"]
+)
+def test_where_a_factor_is_needed_as_well_what_is_common_stays_refused(text: str) -> None:
+    with pytest.raises(BadUserInput):
+        chosen(text, mfa_required=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4@8({[<3691!|70$5+%2" * 60,
+        "ab" * 600,
+        "aab" * 400,
+        "correct horse battery " * 50,
+        "19042010" * 150,
+        "a" * 1_024,
+    ],
+    ids=lambda text: text[:20],
+)
+def test_judging_takes_bounded_time(text: str) -> None:
+    guesses("x")  # reads the lists
+    before = time.process_time()
+    guesses(text, ["ada", "lovelace"])
+    assert time.process_time() - before < 1
+    assert guesses(text) == guesses(text[:MOST_JUDGED])
+
+
+async def test_judging_knows_of_each_account_alone() -> None:
+    passwords = Argon2Passwords(CountingHasher())
+    text = "zorblatt-quimby"
+    told, untold = await asyncio.gather(passwords.guesses(text, ["zorblatt", "quimby"]), passwords.guesses(text, []))
+    assert told < untold == await passwords.guesses(text, [])
+    passwords.close()
 
 
 def test_two_spellings_of_one_text_are_one_password_and_look_alikes_are_not() -> None:

@@ -54,6 +54,25 @@ def test_a_title_is_stored_as_it_will_be_shown(text: str) -> None:
         title.encode()
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("\ufeff", "nothing of this would be seen"),
+        ("\u00ad\u200b", "nothing of this would be seen"),
+        ("run \u202egnp.exe", "reorder the text"),
+        ("\u2066admin\u2069", "reorder the text"),
+    ],
+)
+def test_titles_that_deceive_are_refused(text: str, why: str) -> None:
+    with pytest.raises(BadUserInput, match=why):
+        names.title(text)
+
+
+@pytest.mark.parametrize("text", ["שלום\u200f 1", "نموذج", "क्‍ष", "👩‍🔬", "é"])
+def test_marks_that_writing_needs_stay(text: str) -> None:
+    assert names.title(text)
+
+
 @given(st.text(st.characters(), max_size=50))
 def test_notes_can_be_stored(text: str) -> None:
     try:

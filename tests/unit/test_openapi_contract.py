@@ -81,6 +81,7 @@ ADDED_ROUTES = """
 GET /health/ready
 GET /api/openapi.json
 GET /api/admin/audit
+DELETE /api/admin/users/:id/factors
 POST /api/auth/setup
 GET /api/auth/keys
 GET /api/auth/export

@@ -149,6 +149,14 @@ def user(**more: Any) -> Make:
     return make
 
 
+async def somebody_with_an_app(things: Things) -> Given:
+    email, identifier = await things.world.member("viewer")
+    headers = await things.world.signed_in(email)
+    begun = await things.world.product.http.post("/api/auth/mfa/totp/setup", headers=headers)
+    assert begun.status_code < 300, begun.text
+    return {"id": identifier}
+
+
 INVITE: Final = "mutation ($input: InviteCreateInput!) { inviteCreate(input: $input) { url invite { id } } }"
 CHANGING: Final[dict[str, Make]] = {
     **{name: make for name, make in GIVEN.items() if f"Mutation.{name}" in GRAPH},
@@ -159,6 +167,7 @@ CHANGING: Final[dict[str, Make]] = {
     "userCreate": newcomer,
     "userUpdate": user(name="Another"),
     "userDisable": user(),
+    "userFactorsReset": somebody_with_an_app,
     "userDelete": user(),
     "workspaceUpdate": new_name,
     "workspaceDelete": gone_workspace,

@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.http11 import Response
 from websockets.sync.client import connect
 
 from server.edge import public
@@ -146,6 +148,12 @@ def test_own_host_names_are_answered(served: Served, host: str) -> None:
 # Headers, ids, logs.
 
 
+def _refused_handshake(url: str) -> Response:
+    with pytest.raises(InvalidStatus) as refused, connect(url):
+        pass
+    return refused.value.response
+
+
 def test_security_headers_are_on_every_answer(served: Served) -> None:
     for response in (
         httpx.get(f"{served.url}/health"),
@@ -154,6 +162,9 @@ def test_security_headers_are_on_every_answer(served: Served) -> None:
         httpx.get(f"{served.url}/api/broken", headers=SIGNED_IN),
         httpx.get(f"{served.url}/health", headers={"Host": "evil.example"}),
         httpx.post(served.graphql, content=b"{", headers={"Content-Type": "application/json"}),
+        httpx.get(f"{served.url}/assets/nothing"),
+        httpx.post(f"{served.url}/assets/graphiql.js"),
+        _refused_handshake(f"ws://127.0.0.1:{served.port}/api/training/runs/r/stream"),
     ):
         assert response.headers["content-security-policy"] == POLICY
         assert response.headers["x-content-type-options"] == "nosniff"

@@ -85,6 +85,19 @@ USER_UPDATE = Operation(
     answers={200: json_answer(AdminUser, "The account as it is now.")},
     errors=(409,),
 )
+USER_FACTORS_RESET = Operation(
+    method="delete",
+    path="/api/admin/users/{id}/factors",
+    operation_id="userFactorsReset",
+    tag="admin",
+    summary="Reset second factors",
+    description=(
+        "Removes the second factors and recovery codes of somebody who lost them, and ends their sessions and sign-ins"
+        " under way. The password stays. Asks for a sign-in within the last hour, and not for one's own account."
+    ),
+    params=(USER_ID,),
+    answers=NO_CONTENT,
+)
 USER_DELETE = Operation(
     method="delete",
     path="/api/admin/users/{id}",
@@ -99,4 +112,4 @@ USER_DELETE = Operation(
     errors=(409,),
 )
 
-OPERATIONS = (REGISTER, EXPORT, USERS, USER_CREATE, USER_UPDATE, USER_DELETE)
+OPERATIONS = (REGISTER, EXPORT, USERS, USER_CREATE, USER_UPDATE, USER_FACTORS_RESET, USER_DELETE)

@@ -56,8 +56,8 @@ class User(AnswerBody, kw_only=True):
     must_add_factor: Annotated[
         bool,
         Meta(
-            description="Whether the server requires a second factor and there is none: sessions are good for adding one"
-            " alone, all else is MFA_REQUIRED, and API keys do not work."
+            description="Whether the server requires a second factor and there is none: sessions are good for adding"
+            " one alone, all else is MFA_REQUIRED, and API keys do not work."
         ),
     ]
     created_at: Annotated[DateTime, Meta(description="When the account was made.")]

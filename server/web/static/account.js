@@ -1,10 +1,11 @@
 import { Refused } from "/assets/ask.js";
 import { clear, submits } from "/assets/forms.js";
 import * as passkeys from "/assets/passkeys.js";
+import { holdPasswords, serverInfo } from "/assets/server.js";
 import { askSignedIn as ask, leave, signOut } from "/assets/session.js";
 
 const VIEWER = `{ viewer {
-  name email mustChangePassword
+  name email mustChangePassword mustAddFactor
   credentials { id kind name createdAt lastUsedAt remaining }
   sessions { id lastSeenAt userAgent address current }
 } }`;
@@ -72,18 +73,25 @@ async function load(at) {
   showTotp(of("TOTP")[0]);
   find("passkeys").replaceChildren(...of("WEBAUTHN").map(passkeyItem));
   showRecovery(of("RECOVERY")[0]?.remaining);
-  find("sessions").replaceChildren(...viewer.sessions.map(sessionItem));
-  showDuty(viewer.mustChangePassword);
+  find("sessions").replaceChildren(...(viewer.sessions ?? []).map(sessionItem));
+  showDuty(viewer);
   find(at)?.focus();
 }
 
-/** Leaves nothing but the form for a new password while the password is somebody else's choice: the rest is refused. */
-function showDuty(first) {
-  const shown = find("must-change").closest("section");
-  for (const section of document.querySelectorAll("main > section:not(#codes)")) section.hidden = first && section !== shown;
-  find("graphiql").hidden = find("sign-out-all").hidden = first;
-  find("must-change").hidden = !first;
-  if (first) find("current").focus();
+/**
+ * Leaves nothing but what must be done first, for the rest is refused: the form for a new password while it is somebody
+ * else's choice, then the second factors while there is none and one is required.
+ */
+function showDuty({ mustChangePassword, mustAddFactor }) {
+  const left = mustChangePassword ? ["password-title"] : ["totp-title", "passkeys-title"];
+  const confined = mustChangePassword || mustAddFactor;
+  for (const section of document.querySelectorAll("main > section:not(#codes)")) {
+    section.hidden = confined && !left.includes(section.getAttribute("aria-labelledby"));
+  }
+  find("graphiql").hidden = find("sign-out-all").hidden = confined;
+  find("must-change").hidden = !mustChangePassword;
+  find("must-add").hidden = mustChangePassword || !mustAddFactor;
+  if (confined) find(mustChangePassword ? "current" : "totp-begin").focus();
 }
 
 function showTotp(factor) {
@@ -249,3 +257,4 @@ does(find("sign-out-all"), async () => {
 });
 
 await load();
+holdPasswords(await serverInfo());

@@ -1,9 +1,11 @@
 import { ask } from "/assets/ask.js";
 import { clear, refuse, submits } from "/assets/forms.js";
 import * as passkeys from "/assets/passkeys.js";
+import { holdPasswords, serverInfo } from "/assets/server.js";
 import { nextAddress, refresh } from "/assets/session.js";
 
 const START = "mutation ($input: WebauthnStartInput!) { options: webauthnAuthenticateStart(input: $input) }";
+const TO_ACCEPT = "Sign in to accept the invite.";
 const OFFERED_FOR_MS = 4 * 60_000; // a challenge lives for five minutes
 
 const find = (id) => document.getElementById(id);
@@ -11,12 +13,15 @@ const [byPassword, alone, byCode, byRecovery, byKey] = ["password-form", "alone-
 const STEPS = {
   first: { title: "Sign in", lead: find("lead").textContent },
   second: { title: "Second step", lead: "The password was right. Now prove that it is you." },
-  invited: { title: "You are invited", lead: "Make an account here, or sign in with the one you have." },
+  newcomer: { title: "Make an account", lead: "It comes with a workspace of your own." },
   accepting: { title: "You are invited", lead: "" },
 };
 
 let mfaToken = null;
 let invite = takeInvite();
+if (invite !== null) {
+  STEPS.newcomer = { title: "You are invited", lead: "Make an account here, or sign in with the one you have." };
+}
 
 /** The token of the invite link that led here, or null. Nobody who looks at the screen or the history finds it there. */
 function takeInvite() {
@@ -128,22 +133,50 @@ if (passkeys.usableAt()) {
   find("elsewhere").querySelector("a").href = passkeys.usableAt();
 }
 
-if (invite !== null) {
-  find("second").after(find("invitation").content);
-  submits(find("register-form"), ({ email, name, password }) =>
-    enter("authRegister", "AuthRegisterInput", { email, name: name || null, password, invite }));
+const server = await serverInfo();
+holdPasswords(server);
+
+const open = server?.registration === "OPEN";
+find("to-register").hidden = !open;
+if (open || invite !== null) {
+  find("second").after(find("newcomers").content);
+  holdPasswords(server);
+  submits(find("register-form"), async ({ email, name, password }) => {
+    const person = { email, name: name || null, password };
+    if (invite !== null) {
+      await enter("authRegister", "AuthRegisterInput", { ...person, invite });
+      return;
+    }
+    await ask("mutation ($input: AuthRegisterInput!) { authRegister(input: $input) { requiresMfa } }", { input: person });
+    clear(find("register-form"), { values: true });
+    startAgain();
+    // Whether the address had an account is told to nobody.
+    find("lead").textContent = "There is an account for this address now. Sign in.";
+    byPassword.elements.email.value = email;
+    byPassword.elements.password.focus();
+  });
   submits(find("accept-form"), async () => {
     await ask("mutation ($input: InviteAcceptInput!) { inviteAccept(input: $input) { id } }", { input: { token: invite } });
     invite = null;
     await goOn();
   });
-  find("to-first").addEventListener("click", () => show(byPassword, "Sign in to accept the invite."));
-  show(find("register-form"));
+  find("to-first").addEventListener("click", () => show(byPassword, invite && TO_ACCEPT));
+  find("to-register").addEventListener("click", () => show(find("register-form")));
+  if (invite !== null) {
+    // Where nobody makes an account by invite, an invite is for somebody who has one.
+    if (server?.registration === "CLOSED") show(byPassword, TO_ACCEPT);
+    else {
+      find("register-hint").textContent = "The address that you were invited by.";
+      show(find("register-form"));
+    }
+  }
 }
 
 // Someone who is still signed in has no need of the form. No verdict is no reason to hide it.
 if (await refresh().catch(() => false)) {
-  await goOn().catch((problem) => { find("register-form").querySelector("[role=alert]").textContent = problem.message; });
+  await goOn().catch((problem) => {
+    document.querySelector("main > div:not([hidden]) [role=alert]").textContent = problem.message;
+  });
 } else if (await passkeys.suggests()) {
   byPassword.elements.email.addEventListener("focus", offer);
   if (invite === null) await offer();

@@ -1,5 +1,6 @@
 import { ask } from "/assets/ask.js";
 import { submits } from "/assets/forms.js";
+import { holdPasswords, serverInfo } from "/assets/server.js";
 
 const SETUP = "mutation ($input: AuthSetupInput!) { authSetup(input: $input) { requiresMfa } }";
 
@@ -19,3 +20,5 @@ if (token === "") {
     location.replace("/graphql");
   });
 }
+
+holdPasswords(await serverInfo());

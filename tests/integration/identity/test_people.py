@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pyotp
 import pytest
 
 from domain import ids
@@ -177,6 +178,34 @@ async def test_a_password_reset_ends_sessions_and_must_be_changed(
     assert (await login(ready, password=TEMPORARY)).principal.must_change_password
     by_key = await ready.identity.authenticate(authorization=f"Bearer {key.secret}")
     assert not by_key.principal.must_change_password, "scripts go on"
+
+
+async def test_lost_factors_are_reset_by_an_administrator_who_was_here_just_now(
+    ready: Instance, people: People, admin: Scope
+) -> None:
+    bo = await signed_in(ready, BO, "editor")
+    user = bo.principal.user_id
+    await people.reset_factors(admin, user)
+    assert ready.closings.sessions == [], "where there is nothing to reset, nobody is signed out"
+    setup = await ready.identity.totp.setup(bo)
+    await ready.identity.totp.enable(bo, pyotp.TOTP(setup.secret).at(ready.clock.now()))
+    assert (await ready.identity.sign_in.by_password(email=BO, password=PASSWORD)).mfa_token is not None
+
+    with pytest.raises(Forbidden) as own:
+        await people.reset_factors(admin, admin.principal.user_id)
+    assert own.value.field == "id"
+    with pytest.raises(Forbidden):
+        await people.reset_factors(bo, user)
+    ready.clock.forward(seconds=3_601)
+    with pytest.raises(Forbidden, match="more than an hour ago"):
+        await people.reset_factors(admin, user)
+
+    assert not (await people.reset_factors(await ready.scope(await ready.login()), user)).mfa_enabled
+    assert ready.closings.sessions == [bo.principal.session_id]
+    kept = "SELECT count(*) FROM {} WHERE user_id = $1"
+    for table in ("totp_factors", "recovery_codes", "pending_sign_ins"):
+        assert await ready.database.fetchval(kept.format(table), ids.to_uuid(user)) == 0
+    assert (await login(ready)).principal.user_id == user, "the password is what it was"
 
 
 async def test_disabling_ends_everything_at_once_and_enabling_brings_sign_ins_back(

@@ -55,13 +55,12 @@ async def test_of_two_factors_removed_at_once_one_stays(required: Instance) -> N
     await with_app(required, result)
     scope = await required.scope(result)
     passkey = await add_passkey(required, result.person.id, "phone")
-    done, failed = outcomes(
-        await asyncio.gather(
-            required.identity.totp.disable(scope, password=SHORT),
-            required.identity.passkeys.delete(scope, passkey, password=SHORT),
-            return_exceptions=True,
-        )
+    results = await asyncio.gather(
+        required.identity.totp.disable(scope, password=SHORT),
+        required.identity.passkeys.delete(scope, passkey, password=SHORT),
+        return_exceptions=True,
     )
+    done, failed = outcomes(list(results))
     assert (len(done), [type(one) for one in failed]) == (1, [Conflict])
     assert not (await required.scope(result)).principal.confined
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -136,6 +137,24 @@ async def test_the_instance_holds_no_more_than_the_most(ready: Instance, rooms: 
     await rooms.create(admin, slug="last", name="x")
     with pytest.raises(Conflict, match="the most"):
         await rooms.create(admin, slug="too-many", name="x")
+
+
+async def test_a_client_token_makes_one_workspace_while_its_maker_belongs_to_it(
+    ready: Instance, rooms: Workspaces, owner: Scope
+) -> None:
+    made = await asyncio.gather(*(rooms.create(owner, slug="new", name="N", client_token="t") for _ in range(4)))
+    assert len({one.id for one in made}) == 1
+    elsewhere = replace(owner, workspace_id=made[0].id)
+    assert await rooms.create(elsewhere, slug="new", name="N", client_token="t") == made[0]
+    with pytest.raises(Conflict) as problem:
+        await rooms.create(owner, slug="other", name="N", client_token="t")
+    assert problem.value.field == "client_token"
+    with pytest.raises(BadUserInput):
+        await rooms.create(owner, slug="other", name="N", client_token="two words")
+    stranger = await signed_in(ready, "out@example.org", "owner", "elsewhere")
+    assert (await rooms.create(stranger, slug="theirs", name="T", client_token="t")).id != made[0].id
+    await rooms.delete(owner, made[0].id)
+    assert (await rooms.create(owner, slug="new", name="N", client_token="t")).id != made[0].id
 
 
 async def test_only_owners_and_administrators_manage_a_workspace(
