@@ -24,6 +24,7 @@ from domain.tensors import DType, TensorSpec, kind_of, parse_dtype, shown
 
 FORMAT: Final = "arch/1"
 MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
+MAX_DIGITS: Final = 1_000
 MAX_NODES: Final = 4096
 MAX_INPUTS: Final = 64
 MAX_OUTPUTS: Final = 64
@@ -124,7 +125,7 @@ def parse_text(text: str | bytes, *, field: str = "architecture") -> Architectur
     if len(text) > MAX_DOCUMENT_BYTES:
         raise BadUserInput(f"larger than {MAX_DOCUMENT_BYTES} bytes", field=field)
     try:
-        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        document = json.loads(text, object_pairs_hook=_unique, parse_int=_whole, parse_constant=_refuse_constant)
     except RecursionError:
         raise BadUserInput("not valid JSON: it is nested too deeply", field=field) from None
     except ValueError as error:
@@ -137,6 +138,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key appears twice in one object")
     return found
+
+
+def _whole(text: str) -> int:
+    if len(text.removeprefix("-")) > MAX_DIGITS:  # Python would refuse it a little later, with advice for us
+        raise ValueError(f"a whole number has more than {MAX_DIGITS} digits")
+    return int(text)
 
 
 def _refuse_constant(text: str) -> float:

@@ -12,8 +12,8 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -113,6 +113,17 @@ def reused(session_id: str) -> None:
     event = _UNDER_WAY.get()
     if event is not None:
         event.refusal, event.session_id = Outcome.REUSED, session_id
+
+
+@contextmanager
+def besides(action: str, *, actor_id: str, session_id: str) -> Iterator[None]:
+    """What the block changes has a row of its own, as this action of this actor, beside that of what is under way."""
+    event = _UNDER_WAY.get()
+    token = _UNDER_WAY.set(event and Event(action, event.request_id, event.address, actor_id, session_id))
+    try:
+        yield
+    finally:
+        _UNDER_WAY.reset(token)
 
 
 @asynccontextmanager

@@ -49,6 +49,11 @@ class SessionCookies(Protocol):
     """The browser's session, kept in cookies by the edge. None of this exists on a WebSocket."""
 
     @property
+    def access_token(self) -> str | None:
+        """The access token of the session cookie that came with the request, from one of our own pages."""
+        ...
+
+    @property
     def refresh_token(self) -> str | None:
         """The refresh token that came with the request."""
         ...

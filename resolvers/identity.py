@@ -78,14 +78,14 @@ async def auth_setup(
     result = await context.services.identity.founder.found(
         token=token, email=email, password=password, name=name, client=context.client
     )
-    return handed_over(context, result, session)
+    return await handed_over(context, result, session)
 
 
 async def auth_login(context: Context, *, email: str, password: str, session: SessionKind) -> AuthResult:
     """Signs a user in."""
     check_kind(context, session)
     result = await context.services.identity.sign_in.by_password(email=email, password=password, client=context.client)
-    return handed_over(context, result, session)
+    return await handed_over(context, result, session)
 
 
 async def auth_refresh(context: Context, *, refresh_token: str | None) -> AuthResult:
@@ -101,7 +101,8 @@ async def auth_refresh(context: Context, *, refresh_token: str | None) -> AuthRe
     except Unauthenticated:
         cookies.clear()
         raise
-    return handed_over(context, result, SessionKind.COOKIE)
+    cookies.keep(result.tokens)
+    return result.kept_in_cookies()
 
 
 async def auth_logout(info: strawberry.Info[Context, None]) -> LoggedOut:
@@ -123,10 +124,11 @@ def check_kind(context: Context, session: SessionKind) -> None:
         raise BadUserInput("a session in cookies starts over HTTP, not over a WebSocket", field="session")
 
 
-def handed_over(context: Context, result: AuthResult, session: SessionKind) -> AuthResult:
-    """The answer to a sign-in: with its tokens, or with cookies instead."""
+async def handed_over(context: Context, result: AuthResult, session: SessionKind) -> AuthResult:
+    """The answer to a sign-in: with its tokens, or with cookies instead, which end the session of those that came."""
     if session is SessionKind.TOKEN or context.cookies is None or result.requires_mfa:
         return result
+    await context.services.identity.sessions.replaced(context.cookies.access_token)
     context.cookies.keep(result.tokens)
     return result.kept_in_cookies()
 

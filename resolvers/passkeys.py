@@ -42,7 +42,7 @@ async def authenticate_finish(
     result = await context.services.identity.passkeys.finish(
         mfa_token=mfa_token, credential=credential, client=context.client
     )
-    return handed_over(context, result, session)
+    return await handed_over(context, result, session)
 
 
 async def delete(context: Context, *, passkey_id: str, password: str) -> Deleted:

@@ -43,7 +43,7 @@ async def register(
     result = await context.services.identity.registration.register(
         email=email, password=password, name=name, invite=invite, client=context.client
     )
-    return Registered() if result is None else handed_over(context, result, session)
+    return Registered() if result is None else await handed_over(context, result, session)
 
 
 # --- invites -------------------------------------------------------------------------------------

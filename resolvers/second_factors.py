@@ -23,14 +23,14 @@ async def totp_verify(context: Context, *, mfa_token: str, code: str, session: S
     """Completes a sign-in by a time-based code."""
     check_kind(context, session)
     result = await context.services.identity.totp.verify(mfa_token=mfa_token, code=code, client=context.client)
-    return handed_over(context, result, session)
+    return await handed_over(context, result, session)
 
 
 async def recovery_use(context: Context, *, mfa_token: str, code: str, session: SessionKind) -> AuthResult:
     """Completes a sign-in by a recovery code."""
     check_kind(context, session)
     result = await context.services.identity.recovery.use(mfa_token=mfa_token, code=code, client=context.client)
-    return handed_over(context, result, session)
+    return await handed_over(context, result, session)
 
 
 # --- the caller's own factors --------------------------------------------------------------------

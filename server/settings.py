@@ -361,6 +361,20 @@ class LimitsSettings(_Section):
     )
     socket_operations: int = Field(100, ge=1, description="Most operations running at once on one WebSocket.")
     connections: int = Field(2_000, ge=10, description="Most requests and sockets open at once; more are answered 503.")
+    connections_per_caller: int | None = Field(
+        None,
+        ge=1,
+        description="Most of them that one user may hold, with all sessions and API keys; more are answered 429, and"
+        " GraphQL sockets closed with 1013. Keys leave a tenth of it to sessions. Each of several `server.workers`"
+        " counts for itself. Unset: three quarters of `limits.connections`.",
+    )
+    connections_of_strangers: int | None = Field(
+        None,
+        ge=1,
+        description="Most requests of callers who have not signed in, all together, and as many GraphQL sockets before"
+        " `connection_init`; more are answered 429, as are these when all but a tenth of `limits.connections` is taken."
+        " Unset: half of `limits.connections`.",
+    )
     receive_seconds: float = Field(
         30.0,
         gt=0,
@@ -371,6 +385,23 @@ class LimitsSettings(_Section):
     send_seconds: float = Field(
         30.0, gt=0, le=3600, description="A client that takes nothing of what it is sent for so long is cut off."
     )
+
+    @model_validator(mode="after")
+    def _within_the_whole(self) -> LimitsSettings:
+        for name in ("connections_per_caller", "connections_of_strangers"):
+            if (getattr(self, name) or 0) > self.connections:
+                raise ValueError(f"{name}: expected at most limits.connections, which is {self.connections}")
+        return self
+
+    @property
+    def most_per_caller(self) -> int:
+        """How many requests and sockets of one user may be open at once."""
+        return self.connections_per_caller or self.connections * 3 // 4
+
+    @property
+    def most_strangers(self) -> int:
+        """How many requests of all who have not signed in may be open at once, and how many sockets."""
+        return self.connections_of_strangers or self.connections // 2
 
 
 class GraphqlSettings(_Section):

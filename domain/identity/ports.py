@@ -82,6 +82,10 @@ class AccessTokens(Protocol):
         """The claims of a token we signed and that is valid now; None for anything else."""
         ...
 
+    async def signed(self, token: str) -> AccessClaims | None:
+        """The claims of a token we signed, also when its time is over; good for ending its session and nothing else."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PresentedRefresh:

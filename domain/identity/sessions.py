@@ -133,6 +133,17 @@ class Sessions:
         """Ends the caller's session at once. Raises Forbidden for API keys."""
         await self._end(_session_of(scope), "logout")
 
+    async def replaced(self, presented: str | None) -> None:
+        """To be called when a browser was handed the cookies of another session: ends that of the token it presented.
+
+        Whoever it belongs to, and also when the token's time is over: nobody has the session any more. What is no token
+        of ours ends nothing.
+        """
+        claims = None if presented is None else await self._access_tokens.signed(presented)
+        if claims is not None:
+            with audit.besides("authLogout", actor_id=claims.user_id, session_id=claims.session_id):
+                await self._end(claims.session_id, "replaced")
+
     async def logout_all(self, scope: Scope) -> None:
         """Ends every session of the caller, this one included. Raises Forbidden for API keys, MfaRequired."""
         await self.require_proven(scope)

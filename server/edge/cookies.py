@@ -36,6 +36,13 @@ class Cookies:
         self.session_name = ("__Host-" if secure else "") + SESSION
         self.refresh_name = ("__Secure-" if secure else "") + REFRESH
 
+    def presented(self, scope: Scope) -> str | None:
+        """The access token of the session cookie, from our own pages alone.
+
+        Where nothing but cookies came, the gate has looked at the origin of every request that may change something.
+        """
+        return None if header(scope, b"authorization") is not None else read(scope).get(self.session_name)
+
     def keep(self, response: Response, tokens: Tokens) -> None:
         """Sets the cookies on an answer. The session cookie outlives its token, so that it can be renewed."""
         age = max(0, tokens.session_expires_in)
@@ -62,16 +69,24 @@ class Cookies:
 
     def of(self, scope: Scope, response: Response) -> RequestCookies:
         """The cookies of one request and its answer."""
-        return RequestCookies(self, read(scope).get(self.refresh_name), response)
+        return RequestCookies(self, self.presented(scope), read(scope).get(self.refresh_name), response)
 
 
 class RequestCookies:
     """The session cookies of one HTTP request, as the use-cases see them."""
 
-    def __init__(self, cookies: Cookies, refresh_token: str | None, response: Response) -> None:
+    def __init__(
+        self, cookies: Cookies, access_token: str | None, refresh_token: str | None, response: Response
+    ) -> None:
         self._cookies = cookies
+        self._access_token = access_token
         self._refresh_token = refresh_token
         self._response = response
+
+    @property
+    def access_token(self) -> str | None:
+        """The access token of the session cookie that came with the request."""
+        return self._access_token
 
     @property
     def refresh_token(self) -> str | None:

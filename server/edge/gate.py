@@ -23,6 +23,7 @@ from server.edge.rates import Rates
 from server.edge.replies import header, refuse
 from server.edge.scrapers import PATH as SCRAPED
 from server.edge.scrapers import Scrapers
+from server.edge.shares import Shares
 
 WORKSPACE_HEADER: Final = b"x-axonml-workspace"
 _CREDENTIALS: Final = "axonml.credentials"
@@ -78,6 +79,7 @@ class Gate:
         rates: Rates,
         connections: LiveConnections,
         *,
+        shares: Shares,
         foreign_origins: Iterable[str] = (),
     ) -> None:
         self._app = app
@@ -85,6 +87,7 @@ class Gate:
         self._cookies = cookies
         self._rates = rates
         self._foreign_origins = frozenset(foreign_origins)
+        self._shares = shares
         self._scrapers = Scrapers(connections)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,11 +95,16 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            set_caller(scope, await self._admit(scope))
+            caller = await self._admit(scope)
+            place = self._shares.enter(scope, caller.scope)
         except DomainError as problem:
             await refuse(scope, receive, send, problem, request_id_of(scope))
             return
-        await self._app(scope, receive, send)
+        set_caller(scope, caller)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            place.leave()
 
     async def _admit(self, scope: Scope) -> Caller:
         credentials = self._credentials(scope)

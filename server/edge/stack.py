@@ -25,6 +25,7 @@ from server.edge.paths import Paths
 from server.edge.rates import Rates
 from server.edge.replies import is_graphql
 from server.edge.request_log import RequestLog
+from server.edge.shares import Shares
 from server.figures import RequestFigures
 from server.rest.errors import error_response
 from server.settings import Settings
@@ -87,7 +88,15 @@ def edge(
 ) -> ASGIApp:
     """`app` behind everything that happens to a request before a route sees it; the last one wrapped comes first."""
     https = (settings.server.public_url or "").startswith("https://")
-    app = Gate(app, authenticator, cookies, rates, connections, foreign_origins=settings.server.cors_origins)
+    app = Gate(
+        app,
+        authenticator,
+        cookies,
+        rates,
+        connections,
+        shares=Shares(settings.limits),
+        foreign_origins=settings.server.cors_origins,
+    )
     app = BodyLimits(app, settings.limits, settings.storage)
     if settings.server.cors_origins:
         app = CORSMiddleware(

@@ -17,8 +17,10 @@ from graphql import (
     GraphQLError,
     GraphQLInputType,
     GraphQLSchema,
+    GraphQLSyntaxError,
     OperationDefinitionNode,
     OverlappingFieldsCanBeMergedRule,
+    TokenKind,
     ValidationContext,
     parse,
     specified_rules,
@@ -41,6 +43,8 @@ data belongs into variables."""
 
 LONGEST_ANONYMOUS: Final = 8 * 1024
 """The same for callers who have not signed in: enough for every operation that is public."""
+MOST_DIGITS: Final = 1_000
+"""Of a whole number in a document. Python reads 4,300 at most, and no field takes more than fit a double, about 310."""
 MOST_COMPARED: Final = 50_000
 """The library's units of comparing fields that share a name, two for each pair: fifty fragments beside each other that
 repeat a few fields take a tenth of it."""
@@ -63,6 +67,18 @@ RULES: Final = (
     OneOfInputValidationRule,
 )
 _UNREAD: Final = parse("{ __typename }")
+
+
+def _check_numbers(document: DocumentNode) -> None:
+    """Raises GraphQLError for a whole number that is too long for anything to read."""
+    assert document.loc is not None  # noqa: S101 - the parser was not told to forget the places
+    token = document.loc.start_token
+    while token.next is not None:
+        token = token.next
+        digits = len((token.value or "").removeprefix("-")) if token.kind is TokenKind.INT else 0
+        if digits > MOST_DIGITS:
+            problem = f"a whole number may have at most {MOST_DIGITS} digits, this one has {digits}."
+            raise GraphQLSyntaxError(document.loc.source, token.start, problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +210,7 @@ class Documents:
 
     def _read(self, schema: GraphQLSchema, text: str, *, explorer: bool) -> KnownDocument:
         document = parse(text, max_tokens=self._limits.graphql_tokens)
+        _check_numbers(document)
         operations: dict[str | None, KnownOperation] = {}
         try:
             meter = Meter(schema, document)

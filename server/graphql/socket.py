@@ -29,6 +29,7 @@ from domain.errors import DomainError, Overloaded, RateLimited, Unauthenticated
 from server.edge.connections import FORBIDDEN, LiveConnection
 from server.edge.gate import credentials_of
 from server.edge.identity import Credentials, request_id_of
+from server.edge.shares import place_in
 from server.graphql.errors import is_request_error, present_all, refusal
 from server.rest.errors import report
 
@@ -233,10 +234,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             self.connection_init_timeout_task.cancel()
         try:
             scope = await self._authenticate(message.get("payload") or {})
+            place_in(self._socket.scope).move(scope.principal)
         except Unauthenticated as problem:
             brought = not self._credentials(message.get("payload") or {}).empty
             await self.websocket.close(FORBIDDEN if brought else UNAUTHORIZED, problem.message)
-        except RateLimited as problem:
+        except (RateLimited, Overloaded) as problem:
             await self.websocket.close(TRY_AGAIN_LATER, problem.message)
         except DomainError as problem:
             await self.websocket.close(FORBIDDEN, problem.message)

@@ -50,7 +50,7 @@ async def _setup(request: Request) -> Response:
     result = await _identity(request).founder.found(
         token=given.token, email=given.email, password=given.password, name=given.name, client=client_of(request)
     )
-    return signed_in(request, result, given.session, 201)
+    return await signed_in(request, result, given.session, 201)
 
 
 async def _login(request: Request) -> Response:
@@ -58,14 +58,14 @@ async def _login(request: Request) -> Response:
     result = await _identity(request).sign_in.by_password(
         email=given.email, password=given.password, client=client_of(request)
     )
-    return signed_in(request, result, given.session)
+    return await signed_in(request, result, given.session)
 
 
 async def _refresh(request: Request) -> Response:
     """A token from the body is answered with tokens, one from the cookie with cookies."""
     given = await optional_json_body(request, RefreshRequest)
     if given is not None and given.refresh_token is not None:
-        return signed_in(request, await _identity(request).sessions.refresh(given.refresh_token), SessionMode.TOKEN)
+        return _tokens(request, await _identity(request).sessions.refresh(given.refresh_token), SessionMode.TOKEN)
     cookies = _cookies(request)
     kept = read(request.scope).get(cookies.refresh_name)
     if kept is None:
@@ -76,7 +76,7 @@ async def _refresh(request: Request) -> Response:
         response = error_response(problem, request_id_of(request.scope))
         cookies.clear(response)
         return response
-    return signed_in(request, result, SessionMode.COOKIE)
+    return _tokens(request, result, SessionMode.COOKIE)
 
 
 async def _logout(request: Request) -> Response:
@@ -159,10 +159,19 @@ def key_answer(key: domain.ApiKey) -> ApiKey:
     )
 
 
-def signed_in(request: Request, result: AuthResult, session: SessionMode, status: int = 200) -> Response:
-    """The answer to a sign-in: its tokens, as cookies if so wished, or the call for a second factor."""
+async def signed_in(request: Request, result: AuthResult, session: SessionMode, status: int = 200) -> Response:
+    """The answer to a sign-in: its tokens, or the call for a second factor.
+
+    Tokens come as cookies if so wished, which end the session of those that came.
+    """
     if result.mfa_token is not None:
         return answer(MfaChallenge(requires_mfa=True, mfa_token=result.mfa_token))
+    if session is SessionMode.COOKIE:
+        await _identity(request).sessions.replaced(_cookies(request).presented(request.scope))
+    return _tokens(request, result, session, status)
+
+
+def _tokens(request: Request, result: AuthResult, session: SessionMode, status: int = 200) -> Response:
     in_cookies = session is SessionMode.COOKIE
     tokens = result.tokens
     shown: dict[str, Any] = {} if in_cookies else {"token": tokens.access, "refresh_token": tokens.refresh}

@@ -52,7 +52,7 @@ async def _authenticate_finish(request: Request) -> Response:
         ceremony_id=given.ceremony_id,
         client=client_of(request),
     )
-    return signed_in(request, result, given.session)
+    return await signed_in(request, result, given.session)
 
 
 async def _delete(request: Request) -> Response:

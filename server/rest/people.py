@@ -54,7 +54,7 @@ async def _register(request: Request) -> Response:
         invite=given.invite,
         client=client_of(request),
     )
-    return Response(status_code=202) if result is None else signed_in(request, result, given.session, 201)
+    return Response(status_code=202) if result is None else await signed_in(request, result, given.session, 201)
 
 
 async def _export(request: Request) -> Response:

@@ -43,7 +43,7 @@ async def _verify(request: Request) -> Response:
         await totp.check(scope_of(request), given.code)
         return answer(TotpValid(valid=True))
     result = await totp.verify(mfa_token=given.mfa_token, code=given.code, client=client_of(request))
-    return signed_in(request, result, given.session)
+    return await signed_in(request, result, given.session)
 
 
 async def _generate(request: Request) -> Response:
@@ -56,7 +56,7 @@ async def _use(request: Request) -> Response:
     result = await services_of(request).identity.recovery.use(
         mfa_token=given.mfa_token, code=given.code, client=client_of(request)
     )
-    return signed_in(request, result, given.session)
+    return await signed_in(request, result, given.session)
 
 
 def _refused(instead: str) -> Handler:

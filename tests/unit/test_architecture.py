@@ -176,6 +176,12 @@ def test_text_that_is_no_document_is_refused(text: bytes) -> None:
         parse_text(text)
 
 
+@pytest.mark.parametrize("digits", [1_001, 5_000])
+def test_a_number_without_end_is_refused_in_our_words(digits: int) -> None:
+    with pytest.raises(BadUserInput, match=r"^not valid JSON: a whole number has more than 1000 digits$"):
+        parse_text('{"a": -%s}' % ("1" * digits))
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 2**33) | st.floats() | st.sampled_from(["x", "0", "ReLU", "Linear"]),
     lambda inner: (

@@ -18,7 +18,8 @@ from server.edge.gate import Gate
 from server.edge.identity import Credentials, caller_of
 from server.edge.rates import Rates
 from server.edge.scrapers import MOST, TRUSTED_SECONDS, Scrapers
-from server.settings import RatesSettings
+from server.edge.shares import Shares
+from server.settings import LimitsSettings, RatesSettings
 from tests.support.access import EDITOR
 
 ADMIN = Principal("usr_" + "a" * 32, "ada@example.com", UserRole.ADMIN, api_key_id="key_" + "b" * 32)
@@ -143,7 +144,8 @@ async def test_the_gate_opens_nothing_but_the_figures(path: str, passes: bool) -
         pass
 
     identity = Identity()
-    gate = Gate(app, identity, Cookies(secure=False), Rates(RatesSettings()), LiveConnections())
+    shares = Shares(LimitsSettings())
+    gate = Gate(app, identity, Cookies(secure=False), Rates(RatesSettings()), LiveConnections(), shares=shares)
     for identity.away in (False, True):
         headers = [(b"authorization", b"Bearer key")]
         await gate({"type": "http", "method": "GET", "path": path, "headers": headers, "client": None}, receive, send)

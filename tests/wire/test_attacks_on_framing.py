@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
+from urllib.parse import urlsplit
 
 from tests.support.product import Product
 from tests.support.raw import answer_to
@@ -45,3 +48,28 @@ async def test_one_length_is_one_request(product: Product) -> None:
     """What the refusals above are told from: the same two requests, of which the first has one length."""
     whole = START.replace(b"/api/auth/login", b"/graphql") + b"Content-Length: 30\r\n\r\n"
     assert await answers(product, whole + b'{"query":"{serverInfo{name}}"}' + HIDDEN) == [b"200", b"401"]
+
+
+async def test_what_cannot_be_read_adds_nothing_to_an_answer_that_has_begun(product: Product) -> None:
+    """A second answer in the middle of the first would be data that somebody else chose."""
+    made = await product.rest("POST", "/api/training/runs", json={"name": "followed"})
+    asked = json.dumps({"query": f'subscription {{ runUpdated(runId: "{made.json()["id"]}") {{ name }} }}'}).encode()
+    head = f"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {product.token}\r\n".encode()
+    kind = b"Content-Type: application/json\r\nAccept: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(asked)
+    chunked = START.replace(b"/api/auth/login", b"/api/auth/me") + b"Transfer-Encoding: chunked\r\n\r\n"
+    for request, begun, unreadable in (
+        (head + kind + asked, b'"followed"', b"\x00\r\n\r\n"),  # the stream of events goes on
+        (chunked, b'"request_id"', b"zz\r\n{}\r\n"),  # answered before its body has arrived
+    ):
+        address = urlsplit(product.url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        try:
+            writer.write(request)
+            async with asyncio.timeout(10):
+                said = await reader.readuntil(begun)
+                writer.write(unreadable)
+                said += await reader.read()
+        finally:
+            writer.close()
+        assert said.count(b"HTTP/1.1 ") == 1, said
+        assert b"that can be read" not in said

@@ -142,3 +142,25 @@ async def test_json_as_deep_as_it_likes_is_refused_by_every_route(world: World, 
         answer = await world.product.rest(method, url, content=deep, headers=headers)
         assert answer.status_code in (400, 404, 413, 415, 422), answer.text[:300]
         assert not re.search("INTERNAL|recursion|Traceback", answer.text)
+
+
+@pytest.mark.parametrize("digits", [1_001, 5_000])
+async def test_numbers_without_end_are_refused_in_our_words(world: World, digits: int) -> None:
+    number = "-" + "1" * digits
+    for query in (
+        f"{{ runs(first: {number}) {{ nodes {{ id }} }} }}",
+        f"query ($n: Int = {number}) {{ runs(first: $n) {{ nodes {{ id }} }} }}",
+        f'mutation {{ runCreate(input: {{name: "x", config: {{deep: [{number}]}}}}) {{ id }} }}',
+    ):
+        answer = await world.product.rest("POST", "/graphql", json={"query": query})
+        (error,) = answer.json()["errors"]
+        said = f"Syntax Error: a whole number may have at most 1000 digits, this one has {digits}."
+        assert (error["message"], error["extensions"]["code"]) == (said, "BAD_USER_INPUT")
+        assert error["locations"] == [{"line": 1, "column": query.index(number) + 1}]
+    body = f'{{"query": "query ($n: Int) {{ runs(first: $n) {{ nodes {{ id }} }} }}", "variables": {{"n": {number}}}}}'
+    run = f'{{"name": "x", "config": {{"n": {number}}}}}'
+    for path, text in (("/graphql", body), ("/api/training/runs", run)):
+        refused = await world.product.rest("POST", path, content=text, headers={"Content-Type": "application/json"})
+        assert refused.status_code in (400, 422)
+        assert "BAD_USER_INPUT" in refused.text
+        assert "sys." not in refused.text

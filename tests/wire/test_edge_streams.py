@@ -85,13 +85,13 @@ def test_what_is_being_sent_is_torn_visibly_when_it_must_end(
 
 def test_who_comes_on_top_of_the_limit_is_told_to_come_back() -> None:
     with (
-        serving(limits=LimitsSettings(connections=10)) as server,
+        serving(limits=LimitsSettings(connections=10, connections_per_caller=10)) as server,
         httpx.Client(base_url=server.url, headers=SIGNED_IN, timeout=30) as client,
         ExitStack() as held,
     ):
+        sockets = [held.enter_context(_graphql_socket(server)) for _ in range(2)]
         streams = [held.enter_context(client.stream("GET", "/api/stream")).iter_raw() for _ in range(8)]
         assert [next(stream) for stream in streams] == [b"first\n"] * 8
-        sockets = [held.enter_context(_graphql_socket(server)) for _ in range(2)]
 
         refused = client.post("/api/read", content=b"x" * 1000)
         assert error_of(refused) == (503, "UNAVAILABLE", None)
