@@ -16,10 +16,12 @@ from asyncpg import Record
 from domain import ids
 from domain.access import Scope, WorkspaceRole
 from domain.errors import Conflict, Forbidden, NotFound
+from domain.idempotency import ClientToken
 from domain.identity import Invite, NewSession, User, Workspace
 from domain.identity.invites import MAX_INVITES, WRONG_INVITE
 from domain.identity.workspaces import MAX_WORKSPACES
 from domain.paging import Keyset, Page, PageRequest
+from persistence import idempotency
 from persistence.accounts import insert_user
 from persistence.audit import change
 from persistence.database import Connection, Database
@@ -39,6 +41,10 @@ _MEMBER: Final = """
 _INSERT: Final = """
     INSERT INTO invites (id, workspace_id, created_by_id, email, role, token_digest, created_at, expires_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
+_AGAIN: Final = f"""
+    UPDATE invites i SET token_digest = $3
+     WHERE i.id = $1 AND i.workspace_id = $2 AND i.used_at IS NULL AND i.revoked_at IS NULL AND i.expires_at > $4
+    RETURNING {_COLUMNS}"""  # noqa: S608  # a constant
 _ENDED: Final = "used_at IS NOT NULL OR revoked_at IS NOT NULL OR expires_at <= $3"
 
 
@@ -50,10 +56,17 @@ class PostgresInvites:
 
     # --- making and revoking -------------------------------------------------------------------------
 
-    async def create(self, scope: Scope, invite: Invite, token_digest: str) -> None:
+    async def create(self, scope: Scope, invite: Invite, token_digest: str, token: ClientToken | None) -> Invite:
         place = ids.to_uuid(scope.workspace_id)
         async with change(self._database) as tx:
             await owned(tx, scope, scope.workspace_id, field="workspace")
+            first = await idempotency.claim(tx, scope, token, ids.to_uuid(invite.id))
+            if first is not None:
+                again = await tx.fetchrow(_AGAIN, first, place, token_digest, invite.created_at)
+                if again is None:
+                    raise Conflict("what this client token made was used, revoked or replaced", field="client_token")
+                tx.made(ids.from_uuid("inv", first))
+                return _read(again)
             if await tx.fetchval(_MEMBER, place, invite.email) is not None:
                 raise Conflict("this address belongs to a member of the workspace already", field="email")
             # What is over is an address that nobody needs to keep.
@@ -79,6 +92,7 @@ class PostgresInvites:
                 invite.expires_at,
             )
             tx.made(invite.id)
+        return invite
 
     async def revoke(self, scope: Scope, invite_id: str, now: datetime) -> None:
         async with change(self._database) as tx:

@@ -57,9 +57,13 @@ async def invites(
     return await context.services.identity.invites.page(context.require_scope(), page_of(info, first, after))
 
 
-async def create_invite(context: Context, *, email: str, role: WorkspaceRole) -> InviteCreated:
+async def create_invite(
+    context: Context, *, email: str, role: WorkspaceRole, client_token: str | None
+) -> InviteCreated:
     """Invites an address."""
-    return await context.services.identity.invites.create(context.require_scope(), email=email, role=role)
+    return await context.services.identity.invites.create(
+        context.require_scope(), email=email, role=role, client_token=client_token
+    )
 
 
 async def revoke_invite(context: Context, invite_id: str) -> Deleted:

@@ -51,6 +51,7 @@ class AuthRegisterInput:
 class InviteCreateInput:
     email: str
     role: WorkspaceRole
+    client_token: str | None = None
 
 
 @strawberry.input
@@ -93,7 +94,9 @@ async def _register(
 async def _create_invite(
     info: strawberry.Info[Context, None], given: Annotated[InviteCreateInput, strawberry.argument(name="input")]
 ) -> Any:
-    return await resolve.create_invite(info.context, email=given.email, role=given.role)
+    return await resolve.create_invite(
+        info.context, email=given.email, role=given.role, client_token=given.client_token
+    )
 
 
 async def _revoke_invite(

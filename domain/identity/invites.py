@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from domain import ids
 from domain.access import Scope, WorkspaceRole
+from domain.idempotency import ClientToken
 from domain.identity import rules
 from domain.identity.entities import Invite, NewSession, User, Workspace
 from domain.paging import Keyset, Page, PageRequest
@@ -44,8 +45,11 @@ class InviteRepository(Protocol):
     and Forbidden unless as an owner.
     """
 
-    async def create(self, scope: Scope, invite: Invite, token_digest: str) -> None:
-        """Instead of any other for the same address. Raises Conflict for a member, or when there are too many."""
+    async def create(self, scope: Scope, invite: Invite, token_digest: str, token: ClientToken | None) -> Invite:
+        """Instead of any other for the same address; or what the client's token made before, with this digest now.
+
+        Raises Conflict for a member, when there are too many, and when what the token made is no longer open.
+        """
         ...
 
     async def revoke(self, scope: Scope, invite_id: str, now: datetime) -> None:
@@ -95,17 +99,22 @@ class Invites:
         self._changed = changed
         self._origin = origin
 
-    async def create(self, scope: Scope, *, email: str, role: WorkspaceRole) -> InviteCreated:
+    async def create(
+        self, scope: Scope, *, email: str, role: WorkspaceRole, client_token: str | None = None
+    ) -> InviteCreated:
         """A link for one address to the workspace; an earlier one for the same address is good no more.
 
-        Does not tell whether the address has an account. Raises Forbidden, BadUserInput, Conflict.
+        Sent again with the same client token it answers the same invite, with another link instead of the first, which
+        is kept nowhere; and a conflict once the invite was used, revoked or replaced. Does not tell whether the address
+        has an account. Raises Forbidden, BadUserInput, Conflict.
         """
         scope.require_owner()
         now = self._now()
         invite = Invite(ids.new("inv"), rules.email(email), role, now, now + LIFETIME)
         token = PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
-        await self._repository.create(scope, invite, digest_of(token))
-        return InviteCreated(invite, f"{self._origin}/login#invite={token}")
+        again = ClientToken.of(client_token, "inviteCreate", email=invite.email, role=role.value)
+        made = await self._repository.create(scope, invite, digest_of(token), again)
+        return InviteCreated(made, f"{self._origin}/login#invite={token}")
 
     async def revoke(self, scope: Scope, invite_id: str) -> str:
         """Its id. Again changes nothing. Raises Forbidden, BadUserInput, NotFound."""

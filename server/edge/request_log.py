@@ -1,4 +1,7 @@
-"""The outermost layer: every request gets an id, one line in the access log, and an answer whatever happens inside."""
+"""The outermost layer: every request gets an id, one line in the access log, and an answer whatever happens inside.
+
+The line of a request that was refused says why.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domain.errors import DomainError
 from domain.unique import unique
 from server.edge.identity import caller_of, request_id_of, set_request_id
+from server.edge.noted import Noted, begin
 from server.edge.rates import rate_headers
 from server.edge.replies import header, refuse
 from server.figures import RequestFigures
@@ -47,6 +51,7 @@ class RequestLog:
         status = 0
         size = 0
         gone = False
+        noted = begin()
 
         async def watched(message: Message) -> None:
             nonlocal status, size, gone
@@ -58,9 +63,9 @@ class RequestLog:
                 self._figures.add(scope, status, time.perf_counter() - started)
             elif kind == "http.response.body":
                 size += len(message.get("body", b""))
-            elif kind == "websocket.close" and status == 0:
-                status = 403
-                self._figures.add(scope, status, time.perf_counter() - started)
+            elif kind == "websocket.close":
+                noted.closed(message)
+                status = status or self._refused(scope, started)
             try:
                 await send(message)
             except OSError:  # how a server says that the client of a WebSocket has left
@@ -80,9 +85,14 @@ class RequestLog:
             if not status:
                 await refuse(scope, receive, watched, None, request_id)
         finally:
-            self._write(scope, status, size, time.perf_counter() - started)
+            self._write(scope, status, size, time.perf_counter() - started, noted)
 
-    def _write(self, scope: Scope, status: int, size: int, seconds: float) -> None:
+    def _refused(self, scope: Scope, started: float) -> int:
+        """Counts a socket that was closed before it was opened; answers the status that this amounts to."""
+        self._figures.add(scope, 403, time.perf_counter() - started)
+        return 403
+
+    def _write(self, scope: Scope, status: int, size: int, seconds: float, noted: Noted) -> None:
         level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
         if not _access.isEnabledFor(level):
             return
@@ -101,5 +111,6 @@ class RequestLog:
                 "client": client[0] if client else None,
                 "user": caller.principal.user_id if caller else None,
                 "request_id": request_id_of(scope),
+                **noted.fields(),
             },
         )

@@ -14,6 +14,7 @@ import orjson
 from starlette.responses import Response
 
 from domain.errors import HTTP_STATUS, INTERNAL, DomainError, Unavailable
+from server.edge.noted import note
 from server.logs import get_logger
 
 log = get_logger("axonml.errors")
@@ -33,6 +34,8 @@ def report(error: BaseException, **details: object) -> None:
 
 def rest_body(error: DomainError | None, request_id: str) -> dict[str, Any]:
     """REST's error body. None stands for a defect."""
+    if error is not None:
+        note(error)
     return {
         "error": {
             "code": error.code if error else INTERNAL,
@@ -52,6 +55,8 @@ def graphql_field(field: str) -> str:
 
 def graphql_extensions(error: DomainError | None, request_id: str) -> dict[str, Any]:
     """The `extensions` of a GraphQL error. None stands for a defect."""
+    if error is not None:
+        note(error)
     extensions: dict[str, Any] = {"code": error.code if error else INTERNAL, "requestId": request_id}
     if error is not None and error.field is not None:
         extensions["field"] = graphql_field(error.field)

@@ -25,16 +25,19 @@ from tests.support.identity import EMAIL, PASSWORD, Instance, instance
 class Jar:
     """Implements SessionCookies in memory."""
 
+    access_token: str | None = None
     refresh_token: str | None = None
     kept: list[Tokens] = field(default_factory=list)
     cleared: int = 0
 
     def keep(self, tokens: Tokens) -> None:
         self.kept.append(tokens)
+        self.access_token = tokens.access
         self.refresh_token = tokens.refresh
 
     def clear(self) -> None:
         self.cleared += 1
+        self.access_token = None
         self.refresh_token = None
 
 

@@ -72,6 +72,45 @@ async def test_an_invite_lets_its_address_in_once(opened: Opening) -> None:
         assert (await of.identity.invites.page(owner, PageRequest())).nodes == []
 
 
+async def test_a_client_token_makes_one_invite_with_one_good_link(opened: Opening) -> None:
+    async with opened() as of:
+        owner = await signed_in(of, "olga@example.org", "owner", "team")
+        invites = of.identity.invites
+        made = [await invites.create(owner, email=CY, role=VIEWER, client_token="t") for _ in range(2)]
+        made += await asyncio.gather(
+            *(invites.create(owner, email=CY.upper(), role=VIEWER, client_token="t") for _ in range(3))
+        )
+        assert {one.invite for one in made} == {made[0].invite}
+        assert len({one.url for one in made}) == 5
+        good = [one.url.partition("=")[2] for one in made]
+        with pytest.raises(Conflict) as problem:
+            await invites.create(owner, email=CY, role=WorkspaceRole.EDITOR, client_token="t")
+        assert problem.value.field == "client_token"
+        let_in, refused = outcomes(
+            await asyncio.gather(*(register(of, invite=token) for token in good), return_exceptions=True)
+        )
+        assert (len(let_in), {type(one) for one in refused}) == (1, {Forbidden})
+
+
+@pytest.mark.parametrize("over", ["used", "revoked", "replaced"])
+async def test_a_late_retry_opens_no_invite_that_is_over(opened: Opening, over: str) -> None:
+    async with opened() as of:
+        owner = await signed_in(of, "olga@example.org", "owner", "team")
+        invites = of.identity.invites
+        first = await invites.create(owner, email=CY, role=VIEWER, client_token="t")
+        if over == "used":
+            await register(of, invite=first.url.partition("=")[2])
+        elif over == "revoked":
+            await invites.revoke(owner, first.invite.id)
+        else:
+            await invited(of, owner)
+        before = [one.id for one in (await invites.page(owner, PageRequest())).nodes]
+        with pytest.raises(Conflict) as problem:
+            await invites.create(owner, email=CY, role=VIEWER, client_token="t")
+        assert problem.value.field == "client_token"
+        assert [one.id for one in (await invites.page(owner, PageRequest())).nodes] == before
+
+
 @pytest.mark.parametrize("flaw", ["address", "expired", "revoked", "used", "unknown", "no owner", "disabled", "gone"])
 async def test_an_invite_that_is_not_good_makes_nothing_and_does_not_say_why(opened: Opening, flaw: str) -> None:
     async with opened() as of:
