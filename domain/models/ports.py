@@ -124,6 +124,8 @@ class ModelRepository(Protocol):
 
     async def version_by_number(self, scope: Scope, model_id: str, number: int) -> ModelVersion | None: ...
 
+    async def version_by_alias(self, scope: Scope, model_id: str, alias: str) -> ModelVersion | None: ...
+
     async def versions_of_models(
         self, scope: Scope, model_ids: Sequence[str], page: PageRequest, offset: int = 0
     ) -> dict[str, Page[ModelVersion]]:

@@ -187,24 +187,33 @@ class Models:
         return await self._models.architectures(scope, version_ids)
 
     async def find_version(
-        self, scope: Scope, *, version_id: str | None = None, name: str | None = None, version: int | None = None
+        self,
+        scope: Scope,
+        *,
+        version_id: str | None = None,
+        name: str | None = None,
+        version: int | None = None,
+        alias: str | None = None,
     ) -> ModelVersion | None:
-        """A version by id, or by model name and number (the latest when there is no number); None when missing."""
+        """A version by id, or by model name and number or alias (without either the latest); None when missing."""
         scope.carry(KeyScope.MODELS_READ)
-        if (version_id is None) == (name is None) or (version_id is not None and version is not None):
-            raise BadUserInput("give either id, or name and perhaps version", field="id")
+        which = [given for given in (version_id, version, alias) if given is not None]
+        if (version_id is None) == (name is None) or len(which) > 1:
+            raise BadUserInput("give either id, or name and perhaps version or alias", field="id")
         if version_id is not None:
             wanted = ids.parse("ver", version_id)
             return (await self._models.versions_by_ids(scope, [wanted])).get(wanted)
         model = await self.find(scope, name=name)
         if model is None:
             return None
+        if alias is not None:
+            return await self._models.version_by_alias(scope, model.id, alias) if names.is_slug(alias) else None
         if version is None:
             return (await self._models.latest_of_models(scope, [model.id])).get(model.id)
         return await self._models.version_by_number(scope, model.id, version)
 
     async def get_version(self, scope: Scope, model: str, version: str) -> ModelVersion:
-        """A version by model (id or name) and number, or `latest`. Raises NotFound or BadUserInput."""
+        """A version by model (id or name) and number, `latest` or `@alias`. Raises NotFound or BadUserInput."""
         found = await self.get(scope, model)
         if version == "latest":
             latest = (await self._models.latest_of_models(scope, [found.id])).get(found.id)
@@ -212,9 +221,13 @@ class Models:
                 raise NotFound(f"model {found.name!r} has no READY version", field="version")
             return latest
         if version.startswith("@"):
-            raise NotFound(f"model {found.name!r} has no such alias", field="version")
+            alias = version[1:]
+            pointed = await self._models.version_by_alias(scope, found.id, alias) if names.is_slug(alias) else None
+            if pointed is None:
+                raise NotFound(f"model {found.name!r} has no such alias", field="version")
+            return pointed
         if _NUMBER.fullmatch(version) is None:
-            raise BadUserInput("expected a version number, or 'latest'", field="version")
+            raise BadUserInput("expected a version number, 'latest' or '@alias'", field="version")
         numbered = await self._models.version_by_number(scope, found.id, int(version))
         if numbered is None:
             raise NotFound(f"model {found.name!r} has no version {version}", field="version")

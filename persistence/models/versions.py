@@ -151,6 +151,18 @@ class PostgresVersions:
         )
         return None if row is None else _reader(scope)(row)
 
+    async def version_by_alias(self, scope: Scope, model_id: str, alias: str) -> ModelVersion | None:
+        if model_id not in scope.reach(ResourceKind.MODELS):
+            return None
+        row = await self._database.fetchrow(
+            f"SELECT {VERSION} FROM {_VERSIONS} JOIN model_aliases a ON a.version_id = v.id"  # noqa: S608
+            " WHERE v.workspace_id = $1 AND a.model_id = $2 AND a.name = $3",
+            workspace_of(scope),
+            ids.to_uuid(model_id),
+            alias,
+        )
+        return None if row is None else _reader(scope)(row)
+
     async def versions_of_models(
         self, scope: Scope, model_ids: Sequence[str], page: PageRequest, offset: int = 0
     ) -> dict[str, Page[ModelVersion]]:
