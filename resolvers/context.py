@@ -20,6 +20,9 @@ from domain.logs import Logs
 from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
 from domain.models import Models
+from domain.models.aliases import ModelAliases
+from domain.models.comparison import VersionComparisons
+from domain.models.tensors import Tensors
 from domain.runs import Runs
 from domain.stats import Stats
 from domain.system import System
@@ -37,6 +40,9 @@ class Services:
     run_stream: RunStream
     logs: Logs
     models: Models
+    aliases: ModelAliases
+    comparisons: VersionComparisons
+    tensors: Tensors
     endpoints: Endpoints
     system: System
     stats: Stats

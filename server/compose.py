@@ -26,6 +26,10 @@ from domain.logs import LogBounds, Logs
 from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
 from domain.models import BlobCollector, Models
+from domain.models.aliases import ModelAliases
+from domain.models.carried import CarriedMetrics
+from domain.models.comparison import VersionComparisons
+from domain.models.tensors import Tensors
 from domain.runs import PurgeSweeper, Runs
 from domain.stats import Stats
 from domain.storage import Storage
@@ -44,6 +48,8 @@ from persistence.logs import PostgresLogs
 from persistence.metrics import PostgresMetrics, QueueBounds
 from persistence.metrics.sealer import Sealer, SealRules
 from persistence.models import PostgresModels
+from persistence.models.aliases import PostgresAliases
+from persistence.models.tensors import PostgresTensors
 from persistence.reclaim import Reclaimer
 from persistence.runs import PostgresRuns
 from persistence.space import DiskGauge
@@ -148,6 +154,15 @@ async def compose(
                 every=timedelta(seconds=settings.metrics.seal_every_seconds),
                 beyond=settings.metrics.seal_beyond_points,
             )
+            models = Models(
+                models=model_rows,
+                blobs=blobs,
+                carried=CarriedMetrics(metric_rows),
+                clock=clock,
+                upload_limit=settings.storage.max_upload_bytes,
+                storage=storage,
+            )
+            tensor_rows = PostgresTensors(database)
             services = Services(
                 identity=identity,
                 experiments=Experiments(experiments=experiment_rows, clock=clock, storage=storage),
@@ -157,13 +172,12 @@ async def compose(
                 logs=Logs(
                     store=PostgresLogs(database, log_bounds(settings)), clock=clock, bus=bus, hub=hub, storage=storage
                 ),
-                models=Models(
-                    models=model_rows,
-                    blobs=blobs,
-                    clock=clock,
-                    upload_limit=settings.storage.max_upload_bytes,
-                    storage=storage,
+                models=models,
+                aliases=ModelAliases(
+                    aliases=PostgresAliases(database), models=models, clock=clock, storage=storage
                 ),
+                comparisons=VersionComparisons(models=models, tensors=tensor_rows, runs=runs),
+                tensors=Tensors(tensor_rows),
                 endpoints=Endpoints(
                     endpoints=endpoint_rows,
                     models=model_rows,

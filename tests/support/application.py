@@ -12,6 +12,10 @@ from domain.logs import Logs
 from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
 from domain.models import Models
+from domain.models.aliases import ModelAliases
+from domain.models.carried import CarriedMetrics
+from domain.models.comparison import VersionComparisons
+from domain.models.tensors import Tensors
 from domain.runs import Runs
 from domain.stats import Stats
 from domain.system import System
@@ -23,6 +27,8 @@ from persistence.logs import PostgresLogs
 from persistence.metrics import PostgresMetrics
 from persistence.metrics.sealer import SealRules
 from persistence.models import PostgresModels
+from persistence.models.aliases import PostgresAliases
+from persistence.models.tensors import PostgresTensors
 from persistence.runs import PostgresRuns
 from persistence.stats import PostgresStats
 from resolvers.context import Services
@@ -53,7 +59,11 @@ def services(of: Instance) -> Services:
         clock=of.clock,
         stalled_after=timedelta(minutes=5),
     )
-    metrics = Metrics(store=PostgresMetrics(of.database), clock=of.clock, bus=bus, hub=hub)
+    metric_rows, tensors = PostgresMetrics(of.database), PostgresTensors(of.database)
+    metrics = Metrics(store=metric_rows, clock=of.clock, bus=bus, hub=hub)
+    registry = Models(
+        models=models, blobs=blobs, carried=CarriedMetrics(metric_rows), clock=of.clock, upload_limit=2**30
+    )
     return Services(
         identity=of.identity,
         experiments=Experiments(experiments=experiments, clock=of.clock),
@@ -61,7 +71,10 @@ def services(of: Instance) -> Services:
         metrics=metrics,
         run_stream=RunStream(runs=tracked, metrics=metrics, hub=hub),
         logs=Logs(store=PostgresLogs(of.database), clock=of.clock, bus=bus, hub=hub),
-        models=Models(models=models, blobs=blobs, clock=of.clock, upload_limit=2**30),
+        models=registry,
+        aliases=ModelAliases(aliases=PostgresAliases(of.database), models=registry, clock=of.clock),
+        comparisons=VersionComparisons(models=registry, tensors=tensors, runs=tracked),
+        tensors=Tensors(tensors),
         endpoints=Endpoints(
             endpoints=endpoints,
             models=models,

@@ -19,6 +19,7 @@ from domain.access import Scope
 from domain.architecture import Architecture
 from domain.endpoints import EndpointOperator, Endpoints, Predictor
 from domain.models import BlobCollector, Models, ModelVersion, VersionDraft
+from domain.models.carried import CarriedMetrics
 from domain.serving import (
     InferenceError,
     NotServing,
@@ -36,6 +37,7 @@ from domain.tensors import Array
 from persistence.blobs import LocalBlobs
 from persistence.database import Database
 from persistence.endpoints import PostgresEndpoints
+from persistence.metrics import PostgresMetrics
 from persistence.models import PostgresModels
 from tests.support.models import linear, scaled_identity
 from tests.support.tracking import SetClock, Tracking
@@ -140,7 +142,14 @@ class Registry:
         self.backend = backend or InProcess()
         self.rows = PostgresModels(database)
         self.endpoint_rows = PostgresEndpoints(database)
-        self.models = Models(models=self.rows, blobs=self.blobs, clock=self.clock, upload_limit=upload_limit)
+        self.metrics = PostgresMetrics(database)
+        self.models = Models(
+            models=self.rows,
+            blobs=self.blobs,
+            carried=CarriedMetrics(self.metrics),
+            clock=self.clock,
+            upload_limit=upload_limit,
+        )
         self.operator = EndpointOperator(
             hosting=self.endpoint_rows, backend=self.backend, blobs=self.blobs, clock=self.clock, host=host
         )
