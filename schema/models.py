@@ -10,14 +10,14 @@ import strawberry
 from strawberry import Maybe
 
 from domain import models, runs
-from domain.models import ModelChanges, VersionChanges
+from domain.models import ModelChanges, VersionChanges, comparison
 from resolvers import models as resolve
 from resolvers.runs import Deleted as DeletedId
 from schema.node import Node
-from schema.paging import Connection
+from schema.paging import Connection, PageInfo
 from schema.run_changes import TagInput
 from schema.runs import Deleted, Tag
-from schema.scalars import JSON, BigInt
+from schema.scalars import JSON, BigInt, FloatValue
 
 if TYPE_CHECKING:
     from resolvers.context import Context
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 strawberry.enum(models.ModelVersionStatus)
 strawberry.enum(models.ModelFormat)
+strawberry.enum(comparison.DifferenceKind)
 
 
 @strawberry.type
@@ -35,6 +36,14 @@ class TensorSpec:
     name: str
     dtype: str
     shape: list[int]
+
+
+# Not Connection[TensorSpec], which would be named TensorSpecConnection.
+@strawberry.type
+class TensorConnection:
+    nodes: list[TensorSpec]
+    page_info: PageInfo
+    total_count: int
 
 
 @strawberry.type
@@ -45,6 +54,16 @@ class ModelFile:
     format: models.ModelFormat
     parameter_count: BigInt | None
     download_url: str
+    tensors: Annotated[TensorConnection, strawberry.field(resolver=resolve.tensors)]
+
+
+@strawberry.type
+class ModelAlias:
+    name: str
+    version: Annotated[
+        Annotated[ModelVersion, strawberry.lazy("schema.models")], strawberry.field(resolver=resolve.version_of_alias)
+    ]
+    updated_at: datetime
 
 
 @strawberry.type
@@ -64,6 +83,7 @@ class Model(Node):
         Annotated[ModelVersion, strawberry.lazy("schema.models")] | None,
         strawberry.field(resolver=resolve.latest_version),
     ]
+    aliases: Annotated[list[ModelAlias], strawberry.field(resolver=resolve.aliases)]
 
     @classmethod
     def is_type_of(cls, value: object, _info: object) -> bool:
@@ -78,6 +98,7 @@ class ModelVersion(Node):
     status_reason: str | None
     description: str | None
     tags: list[Tag]
+    aliases: Annotated[list[str], strawberry.field(resolver=resolve.aliases_of_version)]
     metrics: JSON
     file: ModelFile | None
     architecture: Annotated[JSON | None, strawberry.field(resolver=resolve.architecture)]
@@ -101,6 +122,40 @@ class ModelVersion(Node):
     @classmethod
     def is_type_of(cls, value: object, _info: object) -> bool:
         return isinstance(value, models.ModelVersion)
+
+
+@strawberry.type
+class MetricComparison:
+    key: str
+    left: FloatValue | None
+    right: FloatValue | None
+
+
+@strawberry.type
+class ValueDifference:
+    path: str
+    change: comparison.DifferenceKind
+    left: JSON | None
+    right: JSON | None
+
+
+@strawberry.type
+class TensorDifference:
+    name: str
+    change: comparison.DifferenceKind
+    left: TensorSpec | None
+    right: TensorSpec | None
+
+
+@strawberry.type
+class ModelVersionComparison:
+    left: ModelVersion
+    right: ModelVersion
+    same_file: bool
+    metrics: list[MetricComparison]
+    config: list[ValueDifference] | None
+    architecture: list[ValueDifference] | None
+    tensors: list[TensorDifference] | None
 
 
 @strawberry.input
@@ -137,6 +192,18 @@ class ModelVersionUpdateInput:
 @strawberry.input
 class ModelVersionIdInput:
     id: strawberry.ID
+
+
+@strawberry.input
+class ModelAliasSetInput:
+    version_id: strawberry.ID
+    alias: str
+
+
+@strawberry.input
+class ModelAliasDeleteInput:
+    model_id: strawberry.ID
+    alias: str
 
 
 def _given(value: Any) -> Any:
@@ -205,11 +272,25 @@ async def _version_delete(
     return DeletedId(await info.context.services.models.delete_version(scope, str(given.id)))
 
 
+async def _alias_set(
+    info: strawberry.Info[Context, None], given: Annotated[ModelAliasSetInput, strawberry.argument(name="input")]
+) -> Any:
+    return await info.context.services.aliases.set(info.context.require_scope(), str(given.version_id), given.alias)
+
+
+async def _alias_delete(
+    info: strawberry.Info[Context, None], given: Annotated[ModelAliasDeleteInput, strawberry.argument(name="input")]
+) -> Any:
+    model = resolve.model_id(str(given.model_id), field="model_id")
+    return await info.context.services.aliases.delete(info.context.require_scope(), model, given.alias)
+
+
 @strawberry.type
 class ModelQuery:
     models: Annotated[Connection[Model], strawberry.field(resolver=resolve.models)]
     model: Annotated[Model | None, strawberry.field(resolver=resolve.model)]
     model_version: Annotated[ModelVersion | None, strawberry.field(resolver=resolve.model_version)]
+    model_version_compare: Annotated[ModelVersionComparison, strawberry.field(resolver=resolve.compare)]
 
 
 @strawberry.type
@@ -219,3 +300,5 @@ class ModelMutation:
     model_delete: Annotated[Deleted, strawberry.mutation(resolver=_delete)]
     model_version_update: Annotated[ModelVersion, strawberry.mutation(resolver=_version_update)]
     model_version_delete: Annotated[Deleted, strawberry.mutation(resolver=_version_delete)]
+    model_alias_set: Annotated[Model, strawberry.mutation(resolver=_alias_set)]
+    model_alias_delete: Annotated[Model, strawberry.mutation(resolver=_alias_delete)]
