@@ -78,8 +78,17 @@ def settings(
 
 
 @app.command()
-def architecture() -> None:
+def architecture(
+    json_schema: Annotated[bool, typer.Option("--json-schema", help="As the JSON Schema schema/arch-1.json.")] = False,
+) -> None:
     """Explain the architecture document, with every operation (the page docs/architecture.md)."""
+    if json_schema:
+        import json
+
+        from server.architecture_schema import build
+
+        typer.echo(json.dumps(build(), indent=1))
+        return
     from server.architecture_page import markdown as page
 
     typer.echo(page(), nl=False)

@@ -7,7 +7,9 @@ from typing import Final
 from starlette.routing import WebSocketRoute
 
 from server.rest import (
+    aliases,
     audit,
+    documentation,
     endpoints,
     experiments,
     identity,
@@ -36,9 +38,11 @@ ROUTES: Final[tuple[Route, ...]] = (
     *stream.ROUTES,
     *logs.ROUTES,
     *models.ROUTES,
+    *aliases.ROUTES,
     *endpoints.ROUTES,
     *system.ROUTES,
     *audit.ROUTES,
+    *documentation.ROUTES,
 )
 
 SOCKETS: Final[tuple[WebSocketRoute, ...]] = stream.SOCKETS

@@ -371,6 +371,7 @@ REQUESTS: Final[dict[str, Make]] = {
             "GET /api/admin/stats",
             "GET /api/admin/audit",
             "GET /api/openapi.json",
+            "GET /api/schemas/arch-1.json",
             "POST /api/auth/logout",
             "GET /api/auth/me",
             "GET /api/auth/keys",

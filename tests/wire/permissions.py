@@ -169,6 +169,7 @@ REST: Final[dict[str, Row]] = {
     "GET /api/admin/stats": only("admin", STATS),
     "GET /api/admin/audit": only("admin", NO_KEY),
     "GET /api/openapi.json": only(SIGNED_IN, ANY_KEY),
+    "GET /api/schemas/arch-1.json": only(SIGNED_IN, ANY_KEY),
     "POST /api/auth/setup": only(EVERYBODY, ANY_KEY, "CONFLICT"),
     "POST /api/auth/login": only(EVERYBODY, ANY_KEY),
     "POST /api/auth/register": only(EVERYBODY, ANY_KEY, "FORBIDDEN"),
