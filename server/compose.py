@@ -25,7 +25,7 @@ from domain.experiments import Experiments
 from domain.logs import LogBounds, Logs
 from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
-from domain.models import BlobCollector, Models
+from domain.models import BlobCollector, ModelFiles, Models, Quotas, UploadCollector, Uploads
 from domain.models.aliases import ModelAliases
 from domain.models.carried import CarriedMetrics
 from domain.models.comparison import VersionComparisons
@@ -47,7 +47,7 @@ from persistence.live import Hub
 from persistence.logs import PostgresLogs
 from persistence.metrics import PostgresMetrics, QueueBounds
 from persistence.metrics.sealer import Sealer, SealRules
-from persistence.models import PostgresModels
+from persistence.models import PostgresFiles, PostgresModels, PostgresUploads
 from persistence.models.aliases import PostgresAliases
 from persistence.models.tensors import PostgresTensors
 from persistence.reclaim import Reclaimer
@@ -111,10 +111,12 @@ async def compose(
                 keep=supervisor.keep,
             ) as identity,
         ):
-            experiment_rows, run_rows, model_rows = (
+            quotas = quotas_of(settings)
+            experiment_rows, run_rows, model_rows, upload_rows = (
                 PostgresExperiments(database),
                 PostgresRuns(database),
-                PostgresModels(database),
+                PostgresModels(database, quotas),
+                PostgresUploads(database, quotas),
             )
             audit_rows = PostgresAudit(database)
             blobs = LocalBlobs(data / BLOBS, min_free_bytes=settings.storage.min_free_bytes)
@@ -154,13 +156,9 @@ async def compose(
                 every=timedelta(seconds=settings.metrics.seal_every_seconds),
                 beyond=settings.metrics.seal_beyond_points,
             )
+            carried, upload_idle = CarriedMetrics(metric_rows), timedelta(hours=settings.storage.upload_idle_hours)
             models = Models(
-                models=model_rows,
-                blobs=blobs,
-                carried=CarriedMetrics(metric_rows),
-                clock=clock,
-                upload_limit=settings.storage.max_upload_bytes,
-                storage=storage,
+                models=model_rows, blobs=blobs, carried=carried, clock=clock, quotas=quotas, storage=storage
             )
             tensor_rows = PostgresTensors(database)
             services = Services(
@@ -173,6 +171,19 @@ async def compose(
                     store=PostgresLogs(database, log_bounds(settings)), clock=clock, bus=bus, hub=hub, storage=storage
                 ),
                 models=models,
+                uploads=Uploads(
+                    models=models,
+                    uploads=upload_rows,
+                    blobs=blobs,
+                    carried=carried,
+                    clock=clock,
+                    quotas=quotas,
+                    storage=storage,
+                    idle=upload_idle,
+                ),
+                model_files=ModelFiles(
+                    models=models, files=PostgresFiles(database, quotas), blobs=blobs, clock=clock, storage=storage
+                ),
                 aliases=ModelAliases(
                     aliases=PostgresAliases(database), models=models, clock=clock, storage=storage
                 ),
@@ -224,6 +235,13 @@ async def compose(
                 collector = BlobCollector(
                     models=model_rows, blobs=blobs, grace=COLLECT_GRACE, every=COLLECT_EVERY, storage=storage
                 )
+                given_up = UploadCollector(
+                    uploads=upload_rows,
+                    blobs=blobs,
+                    clock=clock,
+                    idle=upload_idle,
+                    every=min(COLLECT_EVERY, upload_idle),
+                )
                 sealer = Sealer(
                     database=database,
                     lease=Lease(dsn, SEALING, name=SEALER + operator.host),
@@ -238,6 +256,7 @@ async def compose(
                 supervisor.keep("audit log: chain", AuditSealer(audit_rows).run)
                 supervisor.keep("endpoints", operator.run)
                 supervisor.keep("file collector", collector.run)
+                supervisor.keep("uploads given up", given_up.run)
                 supervisor.keep("purge sweeper", PurgeSweeper(runs=services.runs, every=COLLECT_EVERY).run)
             yield Composed(
                 services=services,
@@ -255,6 +274,14 @@ def log_bounds(settings: Settings) -> LogBounds:
     """How much of each run's log is kept."""
     given = settings.metrics
     return LogBounds(given.run_log_lines, given.run_log_bytes, given.run_log_line_characters)
+
+
+def quotas_of(settings: Settings) -> Quotas:
+    """How much of models a workspace may keep."""
+    given = settings.storage
+    return Quotas(
+        given.max_upload_bytes, given.max_version_files, given.max_model_versions, given.max_workspace_bytes
+    )
 
 
 def pool_size(settings: Settings) -> int:

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from domain.architecture import Architecture
-from domain.models.files import ModelFormat
+from domain.models.files import Inspection, ModelFormat
 from domain.runs import Tag
 from domain.safetensors import TensorTable
 from domain.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from domain.models.ports import ReceivedFile
 
 
 class ModelVersionStatus(Enum):
@@ -107,6 +110,20 @@ class VersionChanges(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """The weights of an UPLOADING version, while they arrive. `received` bytes are durable.
+
+    It is given up at `expires_at` unless something arrives before.
+    """
+
+    version_id: str
+    sha256: str
+    size_bytes: int
+    received: int
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VersionDraft:
     """What a client says about the file it uploads. `architecture` is the text of the document."""
 
@@ -121,11 +138,12 @@ class VersionDraft:
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """A checked version before it has a number."""
+    """A checked version before it has a number. `extras` are the files beside its weights."""
 
     version: ModelVersion
     architecture: Architecture | None
     table: TensorTable | None
+    extras: Sequence[ModelFile] = ()
 
 
 def numbered(version: ModelVersion, number: int) -> ModelVersion:
@@ -134,6 +152,19 @@ def numbered(version: ModelVersion, number: int) -> ModelVersion:
     if file is not None:
         file = replace(file, download_url=download_url(version.model_id, number))
     return replace(version, version=number, file=file)
+
+
+def stored_file(file: ReceivedFile, name: str, inspection: Inspection) -> ModelFile:
+    """What is kept about a received file, once it was inspected. Weights without a name get one by their format."""
+    fallback = "model.safetensors" if inspection.format is ModelFormat.SAFETENSORS else "model.bin"
+    table = inspection.table
+    count = None if table is None else table.parameter_count
+    return ModelFile(name or fallback, file.size_bytes, file.sha256, inspection.format, count, "")
+
+
+def file_url(model_id: str, number: int, name: str) -> str:
+    """Path of the bytes of a file beside the weights; `name` as it stands in a path."""
+    return f"/api/models/{model_id}/versions/{number}/files/{name}"
 
 
 def download_url(model_id: str, number: int) -> str:

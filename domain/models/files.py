@@ -8,6 +8,7 @@ dangerous kind. Nothing here may read more than headers and directories of bound
 
 from __future__ import annotations
 
+import re
 import struct
 import unicodedata
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Inspection:
 
 MAX_FILE_NAME: Final = 250
 MAX_ZIP_DIRECTORY: Final = 16 * 1024 * 1024
+_EXTRA_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}", re.ASCII)
+_WITHOUT_NAME: Final = frozenset({"model.safetensors", "model.bin"})
 _ZIP_TAIL: Final = 65_535 + 22
 _MAX_ONNX_FIELDS: Final = 10_000
 _EXECUTABLE_SUFFIXES: Final = (
@@ -75,6 +78,17 @@ def file_name(given: str | None, fallback: str) -> str:
     last = unicodedata.normalize("NFC", given).replace("\\", "/").rpartition("/")[2]
     shown = "".join(c for c in last if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")).strip()
     return fallback if shown.strip(". ") == "" else shown[:MAX_FILE_NAME].strip()
+
+
+def extra_name(name: str, *, field: str = "name") -> str:
+    """The name of a file beside the weights, which stands in addresses. Raises BadUserInput."""
+    if _EXTRA_NAME.fullmatch(name) is None:
+        raise BadUserInput(
+            "expected 1 to 128 letters, digits, '.', '_', '+' or '-', starting with a letter, digit or '_'", field=field
+        )
+    if name.lower() in _WITHOUT_NAME:
+        raise BadUserInput("weights that came without a name are called that", field=field)
+    return name
 
 
 def inspect(file: FileBytes, name: str) -> Inspection:

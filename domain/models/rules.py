@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from domain import architecture as architectures
-from domain import names
+from domain import ids, names
 from domain.architecture import Architecture
 from domain.errors import BadUserInput
+from domain.models.entities import VersionDraft
 from domain.models.files import FileBytes, Inspection, inspect
 from domain.runs import Tag, make_tags
 from domain.safetensors import TensorEntry, TensorTable
@@ -29,6 +31,26 @@ FILTER: Final = Vocabulary(
     {"tags": KeyedKind.TEXTS},
 )
 """What the filter of a list of models may name."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedDraft:
+    """What a client says about a version, checked."""
+
+    description: str | None
+    tags: list[Tag]
+    metrics: dict[str, Any]
+    run_id: str | None
+
+
+def checked_draft(draft: VersionDraft) -> CheckedDraft:
+    """The texts, tags, figures and the run of a draft. Raises BadUserInput naming the field."""
+    return CheckedDraft(
+        description(draft.description),
+        checked_tags(draft.tags),
+        checked_metrics(draft.metrics),
+        None if draft.run_id is None else ids.parse("run", draft.run_id, field="run_id"),
+    )
 
 
 def checked_tags(tags: Sequence[Tag]) -> list[Tag]:

@@ -98,11 +98,11 @@ class PostgresModels(PostgresVersions):
             if locked is None:
                 raise NotFound("there is no such model", field="id")
             versions = await tx.fetch(
-                "SELECT id, sha256 FROM model_versions WHERE model_id = $1 ORDER BY id FOR UPDATE", locked["id"]
+                "SELECT id FROM model_versions WHERE model_id = $1 ORDER BY id FOR UPDATE", locked["id"]
             )
             await files.refuse_in_use(tx, scope, [row["id"] for row in versions])
+            digests = await files.digests_of(tx, [row["id"] for row in versions])
             await tx.execute("DELETE FROM models WHERE id = $1", locked["id"])
-            digests = sorted({row["sha256"] for row in versions if row["sha256"] is not None})
             await files.drop_references(tx, scope, digests)
             tx.made(model_id)
             return digests
@@ -156,6 +156,9 @@ class PostgresModels(PostgresVersions):
         )
         found = await pages(self._database, listing, [ids.to_uuid(owner) for owner in owner_ids], page)
         return {owner: found[ids.to_uuid(owner)] for owner in owner_ids}
+
+    async def used(self, scope: Scope) -> int:
+        return await files.used(self._database, scope)
 
     async def unreferenced(self, digests: Sequence[str]) -> list[str]:
         return await files.unreferenced(self._database, digests)

@@ -18,7 +18,16 @@ from domain import architecture
 from domain.access import Scope
 from domain.architecture import Architecture
 from domain.endpoints import EndpointOperator, Endpoints, Predictor
-from domain.models import BlobCollector, Models, ModelVersion, VersionDraft
+from domain.models import (
+    BlobCollector,
+    ModelFiles,
+    Models,
+    ModelVersion,
+    Quotas,
+    UploadCollector,
+    Uploads,
+    VersionDraft,
+)
 from domain.models.carried import CarriedMetrics
 from domain.serving import (
     InferenceError,
@@ -33,12 +42,13 @@ from domain.serving import (
     Timings,
     WarmUp,
 )
+from domain.storage import UNLIMITED
 from domain.tensors import Array
 from persistence.blobs import LocalBlobs
 from persistence.database import Database
 from persistence.endpoints import PostgresEndpoints
 from persistence.metrics import PostgresMetrics
-from persistence.models import PostgresModels
+from persistence.models import PostgresFiles, PostgresModels, PostgresUploads
 from tests.support.models import linear, scaled_identity
 from tests.support.tracking import SetClock, Tracking
 
@@ -133,6 +143,8 @@ class Registry:
         cores: int = 2,
         most: int = 10,
         upload_limit: int = 1 << 20,
+        quotas: Quotas | None = None,
+        idle: timedelta = timedelta(hours=1),
         backend: InProcess | None = None,
     ) -> None:
         self.database = database
@@ -140,7 +152,9 @@ class Registry:
         self.clock = SetClock()
         self.blobs = LocalBlobs(root)
         self.backend = backend or InProcess()
-        self.rows = PostgresModels(database)
+        self.quotas = quotas or Quotas(upload_limit)
+        self.rows = PostgresModels(database, self.quotas)
+        self.upload_rows = PostgresUploads(database, self.quotas)
         self.endpoint_rows = PostgresEndpoints(database)
         self.metrics = PostgresMetrics(database)
         self.models = Models(
@@ -148,7 +162,23 @@ class Registry:
             blobs=self.blobs,
             carried=CarriedMetrics(self.metrics),
             clock=self.clock,
-            upload_limit=upload_limit,
+            quotas=self.quotas,
+        )
+        self.uploads = Uploads(
+            models=self.models,
+            uploads=self.upload_rows,
+            blobs=self.blobs,
+            carried=CarriedMetrics(self.metrics),
+            clock=self.clock,
+            quotas=self.quotas,
+            storage=UNLIMITED,
+            idle=idle,
+        )
+        self.given_up = UploadCollector(
+            uploads=self.upload_rows, blobs=self.blobs, clock=self.clock, idle=idle, every=timedelta(hours=1)
+        )
+        self.files = ModelFiles(
+            models=self.models, files=PostgresFiles(database, self.quotas), blobs=self.blobs, clock=self.clock
         )
         self.operator = EndpointOperator(
             hosting=self.endpoint_rows, backend=self.backend, blobs=self.blobs, clock=self.clock, host=host
