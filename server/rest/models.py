@@ -14,6 +14,7 @@ from domain import models as domain
 from domain.access import Scope
 from domain.errors import BadUserInput, DomainError
 from domain.models import ModelChanges
+from domain.models.aliases import stage_of
 from domain.paging import PageRequest
 from domain.runs import Tag
 from domain.tensors import TensorSpec as DomainSpec
@@ -34,6 +35,7 @@ from server.rest.structs.models import (
     ModelVersion,
     ModelVersionList,
     ModelVersionStatus,
+    Stage,
     TensorSpec,
 )
 
@@ -74,7 +76,9 @@ def _tags_out(tags: Sequence[Tag]) -> dict[str, str]:
 
 async def model_bodies(request: Request, scope: Scope, found: Sequence[domain.Model]) -> list[Model]:
     """Models as REST shows them; their latest versions are read together."""
-    latest = await services_of(request).models.latest_of_models(scope, [model.id for model in found])
+    services, wanted = services_of(request), [model.id for model in found]
+    latest = await services.models.latest_of_models(scope, wanted)
+    aliases = await services.aliases.of_models(scope, wanted)
     return [
         Model(
             id=model.id,
@@ -83,6 +87,7 @@ async def model_bodies(request: Request, scope: Scope, found: Sequence[domain.Mo
             model_type=model.model_type,
             tags=_tags_out(model.tags),
             latest_version=latest[model.id].version if model.id in latest else None,
+            aliases={alias.name: alias.version for alias in aliases.get(model.id, ())},
             user_id=model.owner_id,
             created_at=write_datetime(model.created_at),
             updated_at=write_datetime(model.updated_at),
@@ -92,12 +97,23 @@ async def model_bodies(request: Request, scope: Scope, found: Sequence[domain.Mo
 
 
 async def version_bodies(request: Request, scope: Scope, found: Sequence[domain.ModelVersion]) -> list[ModelVersion]:
-    """Versions as REST shows them; their architectures are read together."""
-    documents = await services_of(request).models.architectures(scope, [version.id for version in found])
-    return [_version_body(version, documents.get(version.id)) for version in found]
+    """Versions as REST shows them; what belongs to them is read together."""
+    services = services_of(request)
+    documents = await services.models.architectures(scope, [version.id for version in found])
+    named = await services.aliases.of_models(scope, sorted({version.model_id for version in found}))
+    return [
+        _version_body(
+            version,
+            documents.get(version.id),
+            [alias.name for alias in named.get(version.model_id, ()) if alias.version_id == version.id],
+        )
+        for version in found
+    ]
 
 
-def _version_body(version: domain.ModelVersion, document: dict[str, Any] | None) -> ModelVersion:
+def _version_body(
+    version: domain.ModelVersion, document: dict[str, Any] | None, aliases: list[str]
+) -> ModelVersion:
     return ModelVersion(
         id=version.id,
         model_id=version.model_id,
@@ -107,6 +123,8 @@ def _version_body(version: domain.ModelVersion, document: dict[str, Any] | None)
         status_reason=version.status_reason,
         description=version.description,
         tags=_tags_out(version.tags),
+        aliases=aliases,
+        stage=Stage(stage_of(aliases, version.tags).value),
         metrics=version.metrics,
         file=_file_body(version.file),
         architecture=document,

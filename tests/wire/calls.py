@@ -112,6 +112,12 @@ async def version(things: Things) -> Given:
     return {"id": (await things.world.version())[1]}
 
 
+async def aliased(things: Things) -> Given:
+    model, version = await things.world.version()
+    await things.world.product.services.aliases.set(things.world.scope, version, "champion")
+    return {"modelId": model, "alias": "champion"}
+
+
 async def endpoint(things: Things) -> Given:
     return {"id": await things.world.endpoint(things.version)}
 
@@ -230,6 +236,7 @@ GIVEN: Final[dict[str, Make]] = {
     "models": fixed(),
     "model": on(lambda things: {"id": things.model}),
     "modelVersion": on(lambda things: {"id": things.version}),
+    "modelVersionCompare": on(lambda things: {"left": things.version, "right": things.version}),
     "endpoints": fixed(),
     "endpoint": on(lambda things: {"id": things.endpoint}),
     "predict": on(lambda things: {"endpoint": things.endpoint, "inputs": [[1, 2, 3, 4]]}),
@@ -297,6 +304,8 @@ GIVEN: Final[dict[str, Make]] = {
     "modelDelete": model,
     "modelVersionUpdate": on(lambda things: {"id": things.version, "description": "x"}),
     "modelVersionDelete": version,
+    "modelAliasSet": on(lambda things: {"versionId": things.version, "alias": "champion"}),
+    "modelAliasDelete": aliased,
     "modelVersionDeploy": on(lambda things: {"versionId": things.version, "endpoint": "deployed"}),
     "endpointCreate": named("made", lambda things: {"versionId": things.version}),
     "endpointUpdate": on(lambda things: {"id": things.endpoint, "replicas": 1}),
@@ -354,6 +363,11 @@ ENDPOINT: Final = on(lambda things: {"id": things.endpoint})
 
 async def numbered(things: Things) -> Given:
     return {"id": (await things.world.version())[0], "v": "1"}
+
+
+async def alias_of(things: Things) -> Given:
+    made = await aliased(things)
+    return {"id": made["modelId"], "alias": made["alias"]}
 
 
 async def refreshing(things: Things) -> Given:
@@ -431,6 +445,7 @@ REQUESTS: Final[dict[str, Make]] = {
     "POST /api/training/runs/{id}/logs": to(RUN, {"message": "x"}),
     "GET /api/training/runs/{id}/logs": to(RUN),
     "GET /api/training/runs/{id}/stream": to(ENDED),
+    "GET /api/training/runs/{id}/versions": to(RUN),
     "POST /api/models": body(named("made")),
     "GET /api/models/{id}": to(MODEL),
     "PUT /api/models/{id}": to(MODEL, {"description": "x"}),
@@ -441,6 +456,14 @@ REQUESTS: Final[dict[str, Make]] = {
     "DELETE /api/models/{id}/versions/{v}": to(numbered),
     "PUT /api/models/{id}/versions/{v}/architecture": to(VERSION, linear()),
     "GET /api/models/{id}/versions/{v}/download": to(VERSION),
+    "GET /api/models/{id}/versions/{v}/compare": to(VERSION, params={"to": "latest"}),
+    "PUT /api/models/{id}/versions/{v}/stage": to(VERSION, {"stage": "staging"}),
+    "GET /api/models/{id}/versions/{v}/endpoints": to(VERSION),
+    "GET /api/models/{id}/aliases": to(MODEL),
+    "PUT /api/models/{id}/aliases/{alias}": to(
+        on(lambda things: {"id": things.model, "alias": "champion"}), {"version": 1}
+    ),
+    "DELETE /api/models/{id}/aliases/{alias}": to(alias_of),
     "POST /api/models/{id}/versions/{v}/deploy": to(VERSION, {"endpoint": "deployed"}),
     "POST /api/inference/endpoints": body(named("made", lambda things: {"model_version_id": things.version})),
     "GET /api/inference/endpoints/{id}": to(ENDPOINT),

@@ -7,6 +7,7 @@ changing `schema/openapi.json` first.
 from __future__ import annotations
 
 from server.rest.operations import (
+    aliases,
     audit,
     auth,
     endpoints,
@@ -33,5 +34,6 @@ SERVED = (
     *runs.OPERATIONS,
     *metrics.OPERATIONS,
     *models.OPERATIONS,
+    *aliases.OPERATIONS,
     *endpoints.OPERATIONS,
 )

@@ -41,6 +41,15 @@ class ModelFormat(StrEnum):
     OTHER = "other"
 
 
+class Stage(StrEnum):
+    """Where a version stands, in the words of older clients. See the route that sets it."""
+
+    NONE = "none"
+    STAGING = "staging"
+    PRODUCTION = "production"
+    ARCHIVED = "archived"
+
+
 class Model(AnswerBody, kw_only=True):
     """A named line of versions."""
 
@@ -50,9 +59,12 @@ class Model(AnswerBody, kw_only=True):
     model_type: Annotated[str | None, Meta(description="Kind of model, such as `mlp`.")]
     tags: Annotated[dict[str, str], Meta(description="Tags by key.")]
     latest_version: Annotated[int | None, Meta(description="Number of the highest ready version; null: none.")]
+    aliases: Annotated[dict[str, int], Meta(description="Version number by alias, such as `champion`.")]
     user_id: Annotated[str, Meta(description="Who made it (`usr_…`).")]
     created_at: Annotated[DateTime, Meta(description="When it was made.")]
-    updated_at: Annotated[DateTime, Meta(description="When it, or the list of its versions, last changed.")]
+    updated_at: Annotated[
+        DateTime, Meta(description="When it, the list of its versions or its aliases last changed.")
+    ]
 
 
 class ModelList(AnswerBody, kw_only=True):
@@ -113,7 +125,12 @@ class ModelVersion(AnswerBody, kw_only=True):
     status_reason: Annotated[str | None, Meta(description="Why it was rejected.")]
     description: Annotated[str | None, Meta(description="What is special about it.")]
     tags: Annotated[dict[str, str], Meta(description="Tags by key.")]
-    metrics: Annotated[JsonObject, Meta(description="Figures carried along, such as the final accuracy.")]
+    aliases: Annotated[list[str], Meta(description="Aliases that point here, in order.")]
+    stage: Annotated[Stage, Meta(description="Where it stands, as its aliases and tags say.")]
+    metrics: Annotated[
+        JsonObject,
+        Meta(description="Figures: as given, and for the rest the last values of its run when it was registered."),
+    ]
     file: Annotated[ModelFile | None, Meta(description="The weights; null until uploaded.")]
     architecture: Annotated[JsonObject | None, Meta(description="The architecture document (`arch/1`), if any.")]
     inputs: Annotated[list[TensorSpec] | None, Meta(description="Inputs of the architecture; null without one.")]
