@@ -12,7 +12,7 @@ from strawberry.dataloader import DataLoader
 
 from domain import ids
 from domain.errors import BadUserInput, NotFound
-from domain.models import Model, ModelFile, ModelVersion
+from domain.models import Model, ModelFile, ModelVersion, ModelVersionStatus, Upload
 from domain.models.aliases import ModelAlias
 from domain.models.comparison import ModelVersionComparison
 from domain.models.tensors import DEFAULT_TENSORS, MAX_TENSORS_AT_ONCE, StoredTensor
@@ -38,6 +38,8 @@ class ModelLoaders:
     models: DataLoader[str, Model | None]
     versions: DataLoader[str, ModelVersion | None]
     architectures: DataLoader[str, dict[str, Any] | None]
+    files_beside: DataLoader[str, list[ModelFile] | None]
+    uploads: DataLoader[str, Upload | None]
     latest_of_model: DataLoader[str, ModelVersion | None]
     versions_of_model: DataLoader[tuple[str, PageRequest], Page[ModelVersion]]
     versions_of_run: DataLoader[tuple[str, PageRequest], Page[ModelVersion]]
@@ -57,6 +59,8 @@ class ModelLoaders:
             models=by_key(partial(models.by_ids, scope)),
             versions=by_key(partial(models.versions_by_ids, scope)),
             architectures=by_key(partial(models.architectures, scope)),
+            files_beside=by_key(partial(services.model_files.beside, scope)),
+            uploads=by_key(partial(services.uploads.of_versions, scope)),
             latest_of_model=by_key(partial(models.latest_of_models, scope)),
             versions_of_model=by_parent(of_models),
             versions_of_run=by_parent(partial(models.versions_of_runs, scope)),
@@ -143,6 +147,19 @@ async def model_of_version(parent: strawberry.Parent[ModelVersion], info: strawb
     if found is None:
         raise NotFound("the model of this version is gone")
     return found
+
+
+async def files(parent: strawberry.Parent[ModelVersion], info: strawberry.Info[Context, None]) -> list[ModelFile]:
+    """Its weights and the files beside them."""
+    beside = await info.context.loaders.models.files_beside.load(parent.id) or []
+    return beside if parent.file is None else [parent.file, *beside]
+
+
+async def upload(parent: strawberry.Parent[ModelVersion], info: strawberry.Info[Context, None]) -> Upload | None:
+    """How far its weights are."""
+    if parent.status is not ModelVersionStatus.UPLOADING:
+        return None
+    return await info.context.loaders.models.uploads.load(parent.id)
 
 
 def architecture(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ import strawberry
 from strawberry import Maybe
 
 from domain import models, runs
-from domain.models import ModelChanges, VersionChanges, comparison
+from domain.models import ModelChanges, VersionChanges, VersionDraft, comparison
 from resolvers import models as resolve
 from resolvers.runs import Deleted as DeletedId
 from schema.node import Node
@@ -58,6 +59,14 @@ class ModelFile:
 
 
 @strawberry.type
+class ModelUpload:
+    received: BigInt
+    size_bytes: BigInt
+    sha256: str
+    expires_at: datetime
+
+
+@strawberry.type
 class ModelAlias:
     name: str
     version: Annotated[
@@ -101,6 +110,8 @@ class ModelVersion(Node):
     aliases: Annotated[list[str], strawberry.field(resolver=resolve.aliases_of_version)]
     metrics: JSON
     file: ModelFile | None
+    files: Annotated[list[ModelFile], strawberry.field(resolver=resolve.files)]
+    upload: Annotated[ModelUpload | None, strawberry.field(resolver=resolve.upload)]
     architecture: Annotated[JSON | None, strawberry.field(resolver=resolve.architecture)]
     inputs: list[TensorSpec] | None
     outputs: list[TensorSpec] | None
@@ -182,6 +193,20 @@ class ModelIdInput:
 
 
 @strawberry.input
+class ModelVersionCreateInput:
+    model_id: strawberry.ID
+    sha256: str
+    size_bytes: BigInt
+    file_name: str | None = strawberry.UNSET
+    architecture: JSON | None = strawberry.UNSET
+    description: str | None = strawberry.UNSET
+    tags: list[TagInput] | None = strawberry.UNSET
+    metrics: JSON | None = strawberry.UNSET
+    run_id: strawberry.ID | None = strawberry.UNSET
+    client_token: str | None = strawberry.UNSET
+
+
+@strawberry.input
 class ModelVersionUpdateInput:
     id: strawberry.ID
     description: Maybe[str | None]
@@ -251,6 +276,28 @@ async def _delete(
     return DeletedId(await info.context.services.models.delete(scope, resolve.model_id(str(given.id))))
 
 
+async def _version_create(
+    info: strawberry.Info[Context, None], given: Annotated[ModelVersionCreateInput, strawberry.argument(name="input")]
+) -> Any:
+    document, run_id = _given(given.architecture), _given(given.run_id)
+    draft = VersionDraft(
+        file_name=_given(given.file_name),
+        architecture=None if document is None else json.dumps(document),
+        description=_given(given.description),
+        metrics=_given(given.metrics),
+        run_id=None if run_id is None else str(run_id),
+        tags=_tags(_given(given.tags)),
+        sha256=given.sha256,
+    )
+    return await info.context.services.uploads.reserve(
+        info.context.require_scope(),
+        resolve.model_id(str(given.model_id), field="model_id"),
+        draft,
+        size_bytes=int(given.size_bytes),
+        client_token=_given(given.client_token),
+    )
+
+
 async def _version_update(
     info: strawberry.Info[Context, None], given: Annotated[ModelVersionUpdateInput, strawberry.argument(name="input")]
 ) -> Any:
@@ -298,6 +345,7 @@ class ModelMutation:
     model_create: Annotated[Model, strawberry.mutation(resolver=_create)]
     model_update: Annotated[Model, strawberry.mutation(resolver=_update)]
     model_delete: Annotated[Deleted, strawberry.mutation(resolver=_delete)]
+    model_version_create: Annotated[ModelVersion, strawberry.mutation(resolver=_version_create)]
     model_version_update: Annotated[ModelVersion, strawberry.mutation(resolver=_version_update)]
     model_version_delete: Annotated[Deleted, strawberry.mutation(resolver=_version_delete)]
     model_alias_set: Annotated[Model, strawberry.mutation(resolver=_alias_set)]

@@ -25,9 +25,7 @@ from domain.experiments import Experiments
 from domain.logs import LogBounds, Logs
 from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
-from domain.models import BlobCollector, ModelFiles, Models, Quotas, UploadCollector, Uploads
 from domain.models.aliases import ModelAliases
-from domain.models.carried import CarriedMetrics
 from domain.models.comparison import VersionComparisons
 from domain.models.tensors import Tensors
 from domain.runs import PurgeSweeper, Runs
@@ -47,7 +45,6 @@ from persistence.live import Hub
 from persistence.logs import PostgresLogs
 from persistence.metrics import PostgresMetrics, QueueBounds
 from persistence.metrics.sealer import Sealer, SealRules
-from persistence.models import PostgresFiles, PostgresModels, PostgresUploads
 from persistence.models.aliases import PostgresAliases
 from persistence.models.tensors import PostgresTensors
 from persistence.reclaim import Reclaimer
@@ -63,6 +60,7 @@ from server.host import LocalHost
 from server.rest.routes import ROUTES, SOCKETS
 from server.security.opening import identity_opened
 from server.security.webauthn import relying_party
+from server.registry import COLLECT_EVERY, Registry
 from server.settings import Settings, SettingsError
 from server.supervision import Supervisor
 from server.workers.link import HostLink
@@ -72,8 +70,6 @@ BLOBS: Final = "blobs"
 HOST_NAME: Final = "host"
 # Of its 100, so that there is room for maintenance and for a second look.
 BUNDLED_CONNECTIONS: Final = 90
-COLLECT_EVERY: Final = timedelta(hours=1)
-COLLECT_GRACE: Final = timedelta(hours=1)
 
 
 @asynccontextmanager
@@ -111,13 +107,7 @@ async def compose(
                 keep=supervisor.keep,
             ) as identity,
         ):
-            quotas = quotas_of(settings)
-            experiment_rows, run_rows, model_rows, upload_rows = (
-                PostgresExperiments(database),
-                PostgresRuns(database),
-                PostgresModels(database, quotas),
-                PostgresUploads(database, quotas),
-            )
+            experiment_rows, run_rows = PostgresExperiments(database), PostgresRuns(database)
             audit_rows = PostgresAudit(database)
             blobs = LocalBlobs(data / BLOBS, min_free_bytes=settings.storage.min_free_bytes)
             await blobs.open()
@@ -156,10 +146,7 @@ async def compose(
                 every=timedelta(seconds=settings.metrics.seal_every_seconds),
                 beyond=settings.metrics.seal_beyond_points,
             )
-            carried, upload_idle = CarriedMetrics(metric_rows), timedelta(hours=settings.storage.upload_idle_hours)
-            models = Models(
-                models=model_rows, blobs=blobs, carried=carried, clock=clock, quotas=quotas, storage=storage
-            )
+            registry = Registry.of(settings.storage, database, metric_rows, blobs=blobs, clock=clock, storage=storage)
             tensor_rows = PostgresTensors(database)
             services = Services(
                 identity=identity,
@@ -170,28 +157,17 @@ async def compose(
                 logs=Logs(
                     store=PostgresLogs(database, log_bounds(settings)), clock=clock, bus=bus, hub=hub, storage=storage
                 ),
-                models=models,
-                uploads=Uploads(
-                    models=models,
-                    uploads=upload_rows,
-                    blobs=blobs,
-                    carried=carried,
-                    clock=clock,
-                    quotas=quotas,
-                    storage=storage,
-                    idle=upload_idle,
-                ),
-                model_files=ModelFiles(
-                    models=models, files=PostgresFiles(database, quotas), blobs=blobs, clock=clock, storage=storage
-                ),
+                models=registry.models,
+                uploads=registry.uploads,
+                model_files=registry.files,
                 aliases=ModelAliases(
-                    aliases=PostgresAliases(database), models=models, clock=clock, storage=storage
+                    aliases=PostgresAliases(database), models=registry.models, clock=clock, storage=storage
                 ),
-                comparisons=VersionComparisons(models=models, tensors=tensor_rows, runs=runs),
+                comparisons=VersionComparisons(models=registry.models, tensors=tensor_rows, runs=runs),
                 tensors=Tensors(tensor_rows),
                 endpoints=Endpoints(
                     endpoints=endpoint_rows,
-                    models=model_rows,
+                    models=registry.rows,
                     operator=runner,
                     predictor=Predictor(endpoints=endpoint_rows, operator=runner, backend=control.serving),
                     clock=clock,
@@ -232,16 +208,6 @@ async def compose(
             supervisor.keep("live: beat", hub.beat)
             supervisor.keep("sessions", partial(connections.watch, identity.ended))
             if operator is not None:  # what one process of a server does for all of them
-                collector = BlobCollector(
-                    models=model_rows, blobs=blobs, grace=COLLECT_GRACE, every=COLLECT_EVERY, storage=storage
-                )
-                given_up = UploadCollector(
-                    uploads=upload_rows,
-                    blobs=blobs,
-                    clock=clock,
-                    idle=upload_idle,
-                    every=min(COLLECT_EVERY, upload_idle),
-                )
                 sealer = Sealer(
                     database=database,
                     lease=Lease(dsn, SEALING, name=SEALER + operator.host),
@@ -255,8 +221,8 @@ async def compose(
                 supervisor.keep("metrics: seal", sealer.run)
                 supervisor.keep("audit log: chain", AuditSealer(audit_rows).run)
                 supervisor.keep("endpoints", operator.run)
-                supervisor.keep("file collector", collector.run)
-                supervisor.keep("uploads given up", given_up.run)
+                for name, work in registry.background.items():
+                    supervisor.keep(name, work)
                 supervisor.keep("purge sweeper", PurgeSweeper(runs=services.runs, every=COLLECT_EVERY).run)
             yield Composed(
                 services=services,
@@ -274,14 +240,6 @@ def log_bounds(settings: Settings) -> LogBounds:
     """How much of each run's log is kept."""
     given = settings.metrics
     return LogBounds(given.run_log_lines, given.run_log_bytes, given.run_log_line_characters)
-
-
-def quotas_of(settings: Settings) -> Quotas:
-    """How much of models a workspace may keep."""
-    given = settings.storage
-    return Quotas(
-        given.max_upload_bytes, given.max_version_files, given.max_model_versions, given.max_workspace_bytes
-    )
 
 
 def pool_size(settings: Settings) -> int:

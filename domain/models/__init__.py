@@ -15,6 +15,7 @@ from domain.models.entities import (
     VersionChanges,
     VersionDraft,
     download_url,
+    file_url,
     numbered,
 )
 from domain.models.extras import ModelFiles
@@ -64,5 +65,6 @@ __all__ = [
     "VersionDraft",
     "WrongOffset",
     "download_url",
+    "file_url",
     "numbered",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypedDict
+from urllib.parse import quote
 
 from domain.architecture import Architecture
 from domain.models.files import Inspection, ModelFormat
@@ -163,8 +164,8 @@ def stored_file(file: ReceivedFile, name: str, inspection: Inspection) -> ModelF
 
 
 def file_url(model_id: str, number: int, name: str) -> str:
-    """Path of the bytes of a file beside the weights; `name` as it stands in a path."""
-    return f"/api/models/{model_id}/versions/{number}/files/{name}"
+    """Path of the bytes of a file beside the weights."""
+    return f"/api/models/{model_id}/versions/{number}/files/{quote(name, safe='')}"
 
 
 def download_url(model_id: str, number: int) -> str:

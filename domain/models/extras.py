@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final
-from urllib.parse import quote
 
 from domain.access import KeyScope, Scope
 from domain.clock import Clock
@@ -38,26 +37,20 @@ class ModelFiles:
         self._clock = clock
         self._storage = storage
 
-    async def of_versions(self, scope: Scope, versions: Sequence[ModelVersion]) -> dict[str, list[ModelFile]]:
-        """All files of each version by its id: the weights, when there are any, then the others by name."""
+    async def beside(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, list[ModelFile]]:
+        """The files beside the weights of those versions that have some, by name."""
         scope.carry(KeyScope.MODELS_READ)
-        others = await self._files.of_versions(scope, [version.id for version in versions])
-        return {
-            version.id: [
-                *([version.file] if version.file is not None else []),
-                *(
-                    replace(file, download_url=file_url(version.model_id, version.version, quote(file.name, safe="")))
-                    for file in others.get(version.id, ())
-                ),
-            ]
-            for version in versions
-        }
+        return await self._files.of_versions(scope, version_ids)
+
+    async def of_version(self, scope: Scope, model: str, version: str) -> list[ModelFile]:
+        """All files of a version: the weights, when there are any, then the others by name. Raises NotFound."""
+        found = await self._models.get_version(scope, model, version)
+        beside = (await self.beside(scope, [found.id])).get(found.id, [])
+        return beside if found.file is None else [found.file, *beside]
 
     async def content(self, scope: Scope, model: str, version: str, name: str) -> tuple[ModelFile, str]:
-        """A file of a version by name, and the path of its bytes. Raises NotFound or Unavailable."""
-        found = await self._models.get_version(scope, model, version)
-        files = (await self.of_versions(scope, [found]))[found.id]
-        for file in files:
+        """A file of a version by name, its weights too, and the path of its bytes. Raises NotFound or Unavailable."""
+        for file in await self.of_version(scope, model, version):
             if file.name == name:
                 return file, await self._blobs.path(file.sha256)
         raise NotFound("the version has no file of that name", field="name")
@@ -95,8 +88,7 @@ class ModelFiles:
         check_digest(file, sha256)
         inspection = await asyncio.to_thread(inspect, file, extra_name(name))
         stored = replace(
-            stored_file(file, name, inspection),
-            download_url=file_url(version.model_id, version.version, quote(name, safe="")),
+            stored_file(file, name, inspection), download_url=file_url(version.model_id, version.version, name)
         )
         self._storage.take(0)
         return stored, await self._files.add(scope, version.id, stored, file.place, self._clock.now())

@@ -261,7 +261,7 @@ class FileRepository(Protocol):
     """The files of versions beside their weights."""
 
     async def of_versions(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, list[ModelFile]]:
-        """By name; without their addresses."""
+        """Of those that have some, by name."""
         ...
 
     async def add(

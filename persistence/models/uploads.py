@@ -23,6 +23,7 @@ from domain.models import (
     NewVersion,
     Quotas,
     Upload,
+    file_url,
     numbered,
 )
 from domain.safetensors import TensorTable
@@ -225,7 +226,7 @@ class PostgresFiles:
     async def of_versions(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, list[ModelFile]]:
         readable, more = within(scope.reach(ResourceKind.MODELS), "v.model_id", 3)
         rows = await self._database.fetch(
-            "SELECT f.version_id, f.name, f.size_bytes, f.sha256, f.format, f.parameter_count"  # noqa: S608 - constants
+            "SELECT f.version_id, v.model_id, v.version, f.name, f.size_bytes, f.sha256, f.format, f.parameter_count"  # noqa: S608 - constants
             " FROM model_files f JOIN model_versions v ON v.id = f.version_id"
             f' WHERE f.workspace_id = $1 AND f.version_id = ANY($2::uuid[]){readable} ORDER BY f.name COLLATE "C"',
             workspace_of(scope),
@@ -240,7 +241,7 @@ class PostgresFiles:
                 row["sha256"],
                 ModelFormat(row["format"]),
                 row["parameter_count"],
-                "",
+                file_url(ids.from_uuid("mdl", row["model_id"]), row["version"], row["name"]),
             )
             found.setdefault(ids.from_uuid("ver", row["version_id"]), []).append(file)
         return found
