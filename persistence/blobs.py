@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Final
 
 from domain.errors import Unavailable
 from domain.storage import no_room, watermark
+from persistence.blob_pieces import pieces
 from persistence.incoming import Digests, LocalIncoming, LocalResumed
 
 STALE_AFTER: Final = timedelta(hours=1)
@@ -115,6 +116,10 @@ class LocalBlobs:
         if not await asyncio.to_thread(target.is_file):
             raise Unavailable("the file of this version is not on this server")
         return str(target)
+
+    def read(self, sha256: str) -> AsyncGenerator[bytes, None]:
+        """The bytes of a kept file, piece by piece. Raises NotFound before the first one when it is not here."""
+        return pieces(self._place_of(sha256))
 
     async def release(self, sha256: str) -> None:
         def touch() -> None:
