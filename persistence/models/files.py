@@ -45,10 +45,10 @@ async def lock(tx: Connection, sha256: str) -> None:
 
 
 async def refer(tx: Connection, scope: Scope, file: ModelFile, now: datetime) -> None:
-    """Notes that the workspace has the file."""
+    """Notes that the workspace has the file, and keeps others from forgetting it until the commit."""
     await tx.execute(
         "INSERT INTO blobs (workspace_id, sha256, size_bytes, created_at) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT (workspace_id, sha256) DO NOTHING",
+        " ON CONFLICT (workspace_id, sha256) DO UPDATE SET size_bytes = EXCLUDED.size_bytes",
         workspace_of(scope),
         file.sha256,
         file.size_bytes,
@@ -58,6 +58,12 @@ async def refer(tx: Connection, scope: Scope, file: ModelFile, now: datetime) ->
 
 async def drop_references(tx: Connection, scope: Scope, digests: Sequence[str]) -> None:
     """Forgets the files that no version of the workspace has any more."""
+    # Whoever adds a reference just now has the row: it is waited for here, and seen by the next statement.
+    await tx.execute(
+        "SELECT 1 FROM blobs WHERE workspace_id = $1 AND sha256 = ANY($2::text[]) ORDER BY sha256 FOR UPDATE",
+        workspace_of(scope),
+        list(digests),
+    )
     await tx.execute(
         "DELETE FROM blobs b WHERE b.workspace_id = $1 AND b.sha256 = ANY($2::text[]) AND NOT EXISTS"
         " (SELECT 1 FROM model_versions v WHERE v.workspace_id = $1 AND v.sha256 = b.sha256) AND NOT EXISTS"
@@ -96,7 +102,7 @@ async def keep(
     for sha256 in sorted({file.sha256 for file in kept}):  # in one order: two that share files never wait in a circle
         await lock(tx, sha256)
     await place()
-    for file in kept:
+    for file in sorted(kept, key=lambda each: each.sha256):
         await refer(tx, scope, file, now)
 
 
