@@ -3,6 +3,7 @@
 A version's bytes never change and its number is never used twice.
 """
 
+from domain.models.at_rest import FileBytes
 from domain.models.collector import BlobCollector
 from domain.models.entities import (
     Model,
@@ -19,7 +20,7 @@ from domain.models.entities import (
     numbered,
 )
 from domain.models.extras import ModelFiles
-from domain.models.files import FileBytes, ModelFormat
+from domain.models.files import ModelFormat
 from domain.models.ports import (
     BlobStore,
     FileRepository,

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from domain.access import Scope
 from domain.architecture import Architecture
 from domain.idempotency import ClientToken
+from domain.models.at_rest import FileBytes
 from domain.models.entities import (
     Model,
     ModelChanges,
@@ -19,7 +20,6 @@ from domain.models.entities import (
     Upload,
     VersionChanges,
 )
-from domain.models.files import FileBytes
 from domain.paging import Page, PageRequest
 from domain.safetensors import TensorTable
 from domain.search import Expression
@@ -271,8 +271,8 @@ class FileRepository(Protocol):
         file: ModelFile,
         place: Callable[[], Awaitable[None]],
         now: datetime,
-    ) -> bool:
-        """Adds a file; False when the same one is there already. `place` as in `ModelRepository.add_version`.
+    ) -> None:
+        """Adds a file, unless the same one is there already. `place` as in `ModelRepository.add_version`.
 
         Raises NotFound, Conflict (the name is taken, too many files, a REJECTED version) or PayloadTooLarge.
         """

@@ -11,8 +11,9 @@ from domain import architecture as architectures
 from domain import ids, names
 from domain.architecture import Architecture
 from domain.errors import BadUserInput
+from domain.models.at_rest import FileBytes
 from domain.models.entities import VersionDraft
-from domain.models.files import FileBytes, Inspection, inspect
+from domain.models.files import Inspection, inspect
 from domain.runs import Tag, make_tags
 from domain.safetensors import TensorEntry, TensorTable
 from domain.search import Attribute, AttributeKind, KeyedKind, Vocabulary
