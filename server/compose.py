@@ -57,10 +57,10 @@ from server.control import LocalControl
 from server.edge.connections import LiveConnections
 from server.figures import OwnFigures, RequestFigures, SubscriptionFigures
 from server.host import LocalHost
+from server.registry import COLLECT_EVERY, Registry
 from server.rest.routes import ROUTES, SOCKETS
 from server.security.opening import identity_opened
 from server.security.webauthn import relying_party
-from server.registry import COLLECT_EVERY, Registry
 from server.settings import Settings, SettingsError
 from server.supervision import Supervisor
 from server.workers.link import HostLink

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final
 
@@ -18,7 +17,7 @@ from domain.clock import Clock
 from domain.errors import BadUserInput, Conflict, NotFound
 from domain.models.entities import ModelFile, ModelVersion, ModelVersionStatus, file_url, stored_file
 from domain.models.files import extra_name, inspect
-from domain.models.ports import BlobStore, FileRepository, IncomingFile, ReceivedFile
+from domain.models.ports import BlobStore, FileRepository, ReceivedFile
 from domain.models.registry import Models
 from domain.storage import UNLIMITED, Storage
 
@@ -55,15 +54,6 @@ class ModelFiles:
                 return file, await self._blobs.path(file.sha256)
         raise NotFound("the version has no file of that name", field="name")
 
-    async def receive(
-        self, scope: Scope, model: str, *, announced: int | None
-    ) -> AbstractAsyncContextManager[IncomingFile]:
-        """Room for one more file; `announced` is the length the client claims, if it does.
-
-        Raises NotFound, PayloadTooLarge or Unavailable before a byte is read.
-        """
-        return await self._models.receive(scope, model, announced=announced)
-
     async def addable(self, scope: Scope, model: str, version: str, name: str) -> ModelVersion:
         """The version that may take one more file of that name, as far as it can be told before the bytes are there.
 
@@ -78,8 +68,8 @@ class ModelFiles:
 
     async def add(
         self, scope: Scope, version: ModelVersion, name: str, file: ReceivedFile, *, sha256: str | None = None
-    ) -> tuple[ModelFile, bool]:
-        """Adds a received file to a version; the file, and whether it is new.
+    ) -> ModelFile:
+        """Adds a received file to a version.
 
         The same bytes under the same name change nothing. Raises BadUserInput (also for another digest than declared
         and a lying safetensors file), Conflict for other bytes under a name that is taken or too many files,
@@ -91,7 +81,8 @@ class ModelFiles:
             stored_file(file, name, inspection), download_url=file_url(version.model_id, version.version, name)
         )
         self._storage.take(0)
-        return stored, await self._files.add(scope, version.id, stored, file.place, self._clock.now())
+        await self._files.add(scope, version.id, stored, file.place, self._clock.now())
+        return stored
 
 
 def check_digest(file: ReceivedFile, declared: str | None) -> None:

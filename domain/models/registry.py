@@ -264,6 +264,11 @@ class Models:
         self._storage.require(Place.DATABASE)
         return self._blobs.receive(limit=self._quotas.file_bytes)
 
+    def receive_beside(self, count: int) -> AbstractAsyncContextManager[IncomingFile]:
+        """Room for one more file beside the weights, of which there are `count` already. Raises Conflict."""
+        self._quotas.check_files(count + 2)
+        return self._blobs.receive(limit=self._quotas.file_bytes)
+
     async def add_version(
         self,
         scope: Scope,
@@ -401,7 +406,7 @@ class Models:
         for name, extra in extras:
             if name in {weights.name, *(file.name for file in found)}:
                 raise BadUserInput(f"two files are called {name!r}", field="files")
-            inspection = await asyncio.to_thread(inspect, extra, extra_name(name, field="files"))
+            inspection = await asyncio.to_thread(inspect, extra, extra_name(name, field="files"), field="files")
             found.append(stored_file(extra, name, inspection))
         return found
 

@@ -262,6 +262,16 @@ class Piece:
         self._saved_at = self._clock()
 
     @property
+    def size_bytes(self) -> int:
+        """How many bytes the whole has."""
+        return self._upload.size_bytes
+
+    @property
+    def sha256(self) -> str:
+        """The digest that was declared."""
+        return self._upload.sha256
+
+    @property
     def stored(self) -> int:
         """How many bytes of the whole are durable."""
         return self._saved

@@ -253,7 +253,7 @@ class PostgresFiles:
         file: ModelFile,
         place: Callable[[], Awaitable[None]],
         now: datetime,
-    ) -> bool:
+    ) -> None:
         wanted = ids.to_uuid(version_id)
         async with change(self._database) as tx:
             await files.lock_room(tx, scope, self._quotas)
@@ -269,7 +269,7 @@ class PostgresFiles:
             rows = await tx.fetch("SELECT name, sha256 FROM model_files WHERE version_id = $1", wanted)
             taken = {row["name"]: row["sha256"] for row in rows}
             if taken.get(file.name) == file.sha256:
-                return False
+                return
             if file.name in taken or file.name == version["file_name"]:
                 raise Conflict("the version has a file of that name, and files are never replaced", field="name")
             self._quotas.check_files(len(taken) + 2)  # the weights count too, here or to come
@@ -277,4 +277,3 @@ class PostgresFiles:
             await files.keep(tx, scope, [file], place, now)
             await files.write_files(tx, scope, wanted, [file], now)
             tx.made(version_id)
-            return True

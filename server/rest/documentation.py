@@ -14,8 +14,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.rest.openapi import build
 from server import architecture_schema
+from server.rest.openapi import build
 from server.rest.operations.system import ARCHITECTURE_SCHEMA, OPENAPI
 from server.rest.route import SCHEMA_JSON, Operation, Route
 

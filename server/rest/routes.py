@@ -23,6 +23,7 @@ from server.rest import (
     second_factors,
     stream,
     system,
+    uploads,
 )
 from server.rest.route import Route
 
@@ -38,6 +39,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *stream.ROUTES,
     *logs.ROUTES,
     *models.ROUTES,
+    *uploads.ROUTES,
     *aliases.ROUTES,
     *endpoints.ROUTES,
     *system.ROUTES,

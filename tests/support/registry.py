@@ -150,6 +150,7 @@ class Registry:
         self.database = database
         self.tracking = Tracking(database)
         self.clock = SetClock()
+        self.root = root
         self.blobs = LocalBlobs(root)
         self.backend = backend or InProcess()
         self.quotas = quotas or Quotas(upload_limit)

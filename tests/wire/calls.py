@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,7 +10,9 @@ from typing import Any, Final
 from graphql import GraphQLObjectType, build_schema, get_named_type, is_leaf_type
 
 from domain.access import Action, Effect, ResourceKind, Rule, WorkspaceRole
+from domain.models import VersionDraft
 from schema.build import CONTRACT
+from server.rest.route import BYTES
 from tests.support.models import linear
 from tests.support.product import PASSWORD
 from tests.support.registry import weights_file
@@ -302,6 +305,7 @@ GIVEN: Final[dict[str, Make]] = {
     "modelCreate": named("made"),
     "modelUpdate": on(lambda things: {"id": things.model, "description": "x"}),
     "modelDelete": model,
+    "modelVersionCreate": on(lambda things: {"modelId": things.model, "sha256": "0" * 64, "sizeBytes": 1}),
     "modelVersionUpdate": on(lambda things: {"id": things.version, "description": "x"}),
     "modelVersionDelete": version,
     "modelAliasSet": on(lambda things: {"versionId": things.version, "alias": "champion"}),
@@ -363,6 +367,29 @@ ENDPOINT: Final = on(lambda things: {"id": things.endpoint})
 
 async def numbered(things: Things) -> Given:
     return {"id": (await things.world.version())[0], "v": "1"}
+
+
+async def arriving(things: Things) -> Given:
+    """The place of a version whose bytes are awaited."""
+    model = await things.world.model()
+    data = weights_file()
+    draft = VersionDraft(sha256=hashlib.sha256(data).hexdigest())
+    made = await things.world.product.services.uploads.reserve(things.world.scope, model, draft, size_bytes=len(data))
+    return {"id": model, "v": str(made.version)}
+
+
+async def beside(things: Things) -> Given:
+    """The place of a file beside the weights, which is there."""
+    place, services = await numbered(things), things.world.product.services
+    version = await services.models.get_version(things.world.scope, place["id"], "1")
+    async with await services.models.receive(things.world.scope, place["id"], announced=None) as incoming:
+        await incoming.write(b"cat")
+        await services.model_files.add(things.world.scope, version, "labels.txt", await incoming.finish())
+    return {**place, "name": "labels.txt"}
+
+
+async def free(things: Things) -> Given:
+    return {**await numbered(things), "name": "labels.txt"}
 
 
 async def alias_of(things: Things) -> Given:
@@ -464,6 +491,14 @@ REQUESTS: Final[dict[str, Make]] = {
         on(lambda things: {"id": things.model, "alias": "champion"}), {"version": 1}
     ),
     "DELETE /api/models/{id}/aliases/{alias}": to(alias_of),
+    "POST /api/models/{id}/uploads": to(MODEL, {"sha256": "0" * 64, "size_bytes": 1}),
+    "GET /api/models/{id}/versions/{v}/content": to(VERSION),
+    "PUT /api/models/{id}/versions/{v}/content": to(
+        arriving, content=weights_file(), headers={"Content-Type": BYTES, "Upload-Offset": "0"}
+    ),
+    "GET /api/models/{id}/versions/{v}/files": to(VERSION),
+    "GET /api/models/{id}/versions/{v}/files/{name}": to(beside),
+    "PUT /api/models/{id}/versions/{v}/files/{name}": to(free, content=b"cat", headers={"Content-Type": BYTES}),
     "POST /api/models/{id}/versions/{v}/deploy": to(VERSION, {"endpoint": "deployed"}),
     "POST /api/inference/endpoints": body(named("made", lambda things: {"model_version_id": things.version})),
     "GET /api/inference/endpoints/{id}": to(ENDPOINT),

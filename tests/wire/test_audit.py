@@ -255,7 +255,8 @@ async def test_rest_writes_the_same_rows(things: Things, operation: str) -> None
     given = await REQUESTS[operation](replace(things, headers=headers))
     path = path.format(**given.pop("path", {}))
     request_id = f"rest-{next(_requests)}"
-    answer = await world.product.http.request(method, path, headers={**headers, "X-Request-Id": request_id}, **given)
+    headers = {**headers, **given.pop("headers", {}), "X-Request-Id": request_id}
+    answer = await world.product.http.request(method, path, headers=headers, **given)
     assert answer.status_code < 300, answer.text
     known = {f"{one.method.upper()} {one.path}": one.operation_id for one in SERVED}
     assert [(row["action"], row["outcome"]) for row in await told(world, request_id)] == [(known[operation], "ok")]

@@ -20,6 +20,7 @@ from server.rest.operations import (
     runs,
     second_factors,
     system,
+    uploads,
 )
 
 SERVED = (
@@ -34,6 +35,7 @@ SERVED = (
     *runs.OPERATIONS,
     *metrics.OPERATIONS,
     *models.OPERATIONS,
+    *uploads.OPERATIONS,
     *aliases.OPERATIONS,
     *endpoints.OPERATIONS,
 )
