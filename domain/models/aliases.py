@@ -82,7 +82,7 @@ class AliasRepository(Protocol):
     async def set_alias(self, scope: Scope, version: ModelVersion, name: str, now: datetime, *, most: int) -> None:
         """Points the name at the version; that it does so already changes nothing.
 
-        Raises NotFound for a version that is gone, Conflict for one that is not READY or for one name too many.
+        Raises NotFound for a version that is gone, Conflict for one name too many.
         """
         ...
 
@@ -107,9 +107,7 @@ class AliasRepository(Protocol):
 class ModelAliases:
     """Use-cases. Every method authorises by the scope it is given."""
 
-    def __init__(
-        self, *, aliases: AliasRepository, models: Models, clock: Clock, storage: Storage = UNLIMITED
-    ) -> None:
+    def __init__(self, *, aliases: AliasRepository, models: Models, clock: Clock, storage: Storage = UNLIMITED) -> None:
         self._aliases = aliases
         self._models = models
         self._clock = clock
@@ -150,6 +148,8 @@ class ModelAliases:
         scope.carry(KeyScope.MODELS_WRITE)
         found = await self._models.get(scope, model)
         scope.require(KeyScope.MODELS_WRITE, found.id, action=Action.WRITE)
+        if not names.is_slug(alias):
+            raise NotFound("this model has no such alias", field="alias")
         await self._aliases.delete_alias(scope, found.id, alias, self._now())
         return await self._models.get(scope, found.id)
 

@@ -117,9 +117,7 @@ class VersionComparisons:
             tensors=await self._differing(scope, left, right),
         )
 
-    async def _config(
-        self, scope: Scope, left: ModelVersion, right: ModelVersion
-    ) -> list[ValueDifference] | None:
+    async def _config(self, scope: Scope, left: ModelVersion, right: ModelVersion) -> list[ValueDifference] | None:
         wanted = [version.run_id for version in (left, right) if version.run_id is not None]
         if not scope.principal.allows(KeyScope.RUNS_READ) or len(wanted) != 2:
             return None
@@ -127,9 +125,7 @@ class VersionComparisons:
         runs = [found[run_id] for run_id in wanted if run_id in found]
         return differences(runs[0].config, runs[1].config) if len(runs) == len(wanted) else None
 
-    async def _differing(
-        self, scope: Scope, left: ModelVersion, right: ModelVersion
-    ) -> list[TensorDifference] | None:
+    async def _differing(self, scope: Scope, left: ModelVersion, right: ModelVersion) -> list[TensorDifference] | None:
         files = left.file, right.file
         if any(file is None or file.format is not ModelFormat.SAFETENSORS for file in files):
             return None

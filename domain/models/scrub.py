@@ -111,7 +111,7 @@ async def scrub(
     while piece := await references.referenced(after, AT_ONCE):
         for sha256, size in piece:
             stored.discard(sha256)
-            finding = await _checked(files, references, pace, report, sha256, size)
+            finding = await _checked(files, references, pace, report, (sha256, size))
             if finding is not None:
                 report.findings.append(finding)
                 found(finding)
@@ -121,8 +121,9 @@ async def scrub(
 
 
 async def _checked(
-    files: StoredFiles, references: References, pace: Pace, report: ScrubReport, sha256: str, size: int
+    files: StoredFiles, references: References, pace: Pace, report: ScrubReport, wanted: tuple[str, int]
 ) -> Finding | None:
+    sha256, size = wanted
     digest, count = hashlib.sha256(), 0
     fault, detail = Fault.DAMAGED, ""
     try:

@@ -66,9 +66,7 @@ class Tensors:
     def __init__(self, tensors: TensorRepository) -> None:
         self._tensors = tensors
 
-    async def of_files(
-        self, scope: Scope, digests: Sequence[str], page: PageRequest
-    ) -> dict[str, Page[StoredTensor]]:
+    async def of_files(self, scope: Scope, digests: Sequence[str], page: PageRequest) -> dict[str, Page[StoredTensor]]:
         """A page for every file, by its digest. Raises BadUserInput for a cursor of another list."""
         scope.carry(KeyScope.MODELS_READ)
         return await self._tensors.tensors_of_files(scope, digests, page)

@@ -42,7 +42,7 @@ class PostgresAliases:
         async with change(self._database) as tx:
             model = await _lock(tx, scope, version.model_id)
             await _hold(tx, model, version)
-            moved, before = await _point(tx, model, version, name, now, most)
+            moved, before = await _point(tx, model, version, name, now=now, most=most)
             if moved:
                 await _touch(tx, model, now)
                 tx.made(version.model_id, version.id, *_other(before))
@@ -73,7 +73,7 @@ class PostgresAliases:
             )
             moved, before = False, None
             if stage.alias is not None:
-                moved, before = await _point(tx, model, version, stage.alias, now, most)
+                moved, before = await _point(tx, model, version, stage.alias, now=now, most=most)
             marked = await _mark(tx, ids.to_uuid(version.id), archived=stage is Stage.ARCHIVED)
             if before is not None and archive:
                 await _mark(tx, before, archived=True)
@@ -111,7 +111,7 @@ async def _hold(tx: Connection, model: UUID, version: ModelVersion) -> None:
 
 
 async def _point(
-    tx: Connection, model: UUID, version: ModelVersion, name: str, now: datetime, most: int
+    tx: Connection, model: UUID, version: ModelVersion, name: str, *, now: datetime, most: int
 ) -> tuple[bool, UUID | None]:
     """Whether the name now points elsewhere than before, and where it pointed then."""
     wanted = ids.to_uuid(version.id)

@@ -51,7 +51,7 @@ class PostgresTensors:
             " FROM unnest($2::text[]) d(sha256) CROSS JOIN LATERAL (SELECT v.tensors FROM model_versions v"
             f" WHERE v.workspace_id = $1 AND v.sha256 = d.sha256 AND v.tensors IS NOT NULL{readable} LIMIT 1) s"
             " LEFT JOIN LATERAL (SELECT e->>0 AS name, e->>1 AS dtype, e->2 AS shape"
-            '   FROM jsonb_array_elements(s.tensors) e ORDER BY e->>0 COLLATE "C" LIMIT $3 OFFSET $4) x ON true'
+            '   FROM jsonb_array_elements(s.tensors) e ORDER BY (e->>0) COLLATE "C" LIMIT $3 OFFSET $4) x ON true'
             ' ORDER BY d.sha256, x.name COLLATE "C"',
             workspace_of(scope),
             list(digests),
@@ -65,9 +65,7 @@ class PostgresTensors:
         return {digest: _page(held, passed) for digest, held in found.items()}
 
     async def differing_tensors(self, scope: Scope, left: str, right: str, most: int) -> list[TensorPair]:
-        rows = await self._database.fetch(
-            _DIFFERING, workspace_of(scope), ids.to_uuid(left), ids.to_uuid(right), most
-        )
+        rows = await self._database.fetch(_DIFFERING, workspace_of(scope), ids.to_uuid(left), ids.to_uuid(right), most)
         return [TensorPair(row["name"], _side(row, "left_"), _side(row, "right_")) for row in rows]
 
 

@@ -119,9 +119,7 @@ async def test_a_version_is_deployed_or_deleted_never_both(registry: Registry) -
 
 async def test_an_alias_never_outlives_what_it_points_at(registry: Registry) -> None:
     scope = await registry.tracking.scope()
-    aliases = ModelAliases(
-        aliases=PostgresAliases(registry.database), models=registry.models, clock=registry.clock
-    )
+    aliases = ModelAliases(aliases=PostgresAliases(registry.database), models=registry.models, clock=registry.clock)
     for number in range(12):
         version = await registry.version(scope)
         pair = (aliases.set(scope, version.id, "champion"), registry.models.delete_version(scope, version.id))
@@ -132,9 +130,7 @@ async def test_an_alias_never_outlives_what_it_points_at(registry: Registry) -> 
 
 async def test_an_alias_that_is_moved_at_once_points_at_one_of_them(registry: Registry) -> None:
     scope = await registry.tracking.scope()
-    aliases = ModelAliases(
-        aliases=PostgresAliases(registry.database), models=registry.models, clock=registry.clock
-    )
+    aliases = ModelAliases(aliases=PostgresAliases(registry.database), models=registry.models, clock=registry.clock)
     versions = [await registry.version(scope) for _ in range(3)]
     await asyncio.gather(*(aliases.set(scope, version.id, "champion") for version in versions * 4))
     (alias,) = await aliases.of_model(scope, "m")
