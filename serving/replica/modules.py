@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from serving.replica import layers
-from serving.replica.layers import DTYPES
+from serving.replica.layers import DTYPES, Learned
+
+__all__ = ["BUILDERS", "Learned", "build", "construct", "tensor_name"]
 
 Args = Mapping[str, Any]
 Step = Callable[..., Any]
@@ -200,7 +202,7 @@ BUILDERS: Final[Mapping[str, Builder]] = {
     "MultiheadAttention": _owner(layers.Attention),
     "TransformerEncoderLayer": _owner(layers.EncoderLayer),
     "TransformerDecoderLayer": _owner(layers.DecoderLayer),
-    "Parameter": _owner(layers.Learned),
+    "Parameter": _owner(Learned),
     "arange": _arange,
     "sinusoidal_positions": _sinusoids,
     "ReLU": _module(nn.ReLU),
@@ -279,7 +281,12 @@ BUILDERS: Final[Mapping[str, Builder]] = {
 
 def tensor_name(node: str, module: nn.Module, key: str) -> str:
     """The name in the weights file of what a node's module calls `key`: a `Parameter` has the node's own."""
-    return node if isinstance(module, layers.Learned) else f"{node}.{key}"
+    return node if isinstance(module, Learned) else f"{node}.{key}"
+
+
+def construct(op: str, args: Args, dtype: torch.dtype) -> nn.Module | Step:
+    """The module or function of a node, with parameters in memory, as torch initialises them."""
+    return BUILDERS[op](args, dtype)
 
 
 def build(op: str, args: Args, dtype: torch.dtype) -> nn.Module | Step:
