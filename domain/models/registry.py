@@ -111,8 +111,7 @@ class Models:
             checked["description"] = rules.description(changes["description"])
         if "model_type" in changes:
             checked["model_type"] = rules.model_type(changes["model_type"])
-        if "tags" in changes:
-            checked["tags"] = rules.checked_tags(changes["tags"])
+        rules.checked_tag_changes(changes, checked)
         found = await self._allowed(scope, model)
         return await self._models.update(scope, found.id, checked, _milliseconds(self._clock.now()))
 
@@ -345,8 +344,7 @@ class Models:
         checked = VersionChanges()
         if "description" in changes:
             checked["description"] = rules.description(changes["description"])
-        if "tags" in changes:
-            checked["tags"] = rules.checked_tags(changes["tags"])
+        rules.checked_tag_changes(changes, checked)
         if "metrics" in changes:
             checked["metrics"] = rules.checked_metrics(changes["metrics"])
         return await self._models.update_version(scope, wanted, checked)
@@ -400,14 +398,14 @@ class Models:
         if self._quotas.workspace_bytes is not None:
             self._quotas.check_workspace(await self._models.used(scope), size, field=field)
 
-    async def _beside(self, weights: ModelFile, extras: Sequence[tuple[str, ReceivedFile]]) -> list[ModelFile]:
+    async def _beside(self, weights: ModelFile, extras: Sequence[tuple[str, ReceivedFile]]) -> tuple[ModelFile, ...]:
         """The files beside the weights, inspected. Raises BadUserInput."""
-        found: list[ModelFile] = []
+        found: tuple[ModelFile, ...] = ()
         for name, extra in extras:
             if name in {weights.name, *(file.name for file in found)}:
                 raise BadUserInput(f"two files are called {name!r}", field="files")
             inspection = await asyncio.to_thread(inspect, extra, extra_name(name, field="files"), field="files")
-            found.append(stored_file(extra, name, inspection))
+            found = (*found, stored_file(extra, name, inspection))
         return found
 
     async def _allowed(self, scope: Scope, model: str, action: Action = Action.WRITE) -> Model:

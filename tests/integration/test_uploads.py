@@ -277,10 +277,14 @@ async def test_a_reservation_sent_twice_is_one(registry: Registry) -> None:
     assert first.id == second.id
     with pytest.raises(Conflict):
         await registry.uploads.reserve(scope, "m", draft, size_bytes=1, client_token="t")
-    for wrong in ({"sha256": None}, {"sha256": "x"}, {"architecture": "{}"}, {"tags": None, "run_id": "x"}):
-        said = {"sha256": DIGEST, "tags": (), **{key: value for key, value in wrong.items() if key != "tags"}}
+    for wrong in (
+        VersionDraft(),
+        VersionDraft(sha256="x"),
+        VersionDraft(sha256=DIGEST, architecture="{}"),
+        VersionDraft(sha256=DIGEST, run_id="x"),
+    ):
         with pytest.raises(BadUserInput):
-            await registry.uploads.reserve(scope, "m", VersionDraft(**said), size_bytes=1)
+            await registry.uploads.reserve(scope, "m", wrong, size_bytes=1)
     with pytest.raises(PayloadTooLarge) as large:
         await registry.uploads.reserve(scope, "m", draft, size_bytes=1 << 30)
     assert large.value.field == "size_bytes"

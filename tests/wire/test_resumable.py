@@ -39,8 +39,11 @@ async def product(database_url: str) -> AsyncIterator[Product]:
         yield served
 
 
-async def put(product: Product, data: Any, offset: int | str | None, number: int = 1, **headers: str) -> httpx.Response:
-    given = {"Content-Type": BYTES, **({} if offset is None else {"Upload-Offset": str(offset)}), **headers}
+async def put(
+    product: Product, data: Any, offset: int | str | None, number: int = 1, headers: dict[str, str] | None = None
+) -> httpx.Response:
+    said = {} if offset is None else {"Upload-Offset": str(offset)}
+    given = {"Content-Type": BYTES, **said, **(headers or {})}
     return await product.rest("PUT", f"/api/models/m/versions/{number}/content", content=data, headers=given)
 
 
@@ -101,9 +104,9 @@ async def test_pieces_that_are_none_are_refused_and_change_nothing(product: Prod
     await reserve(product, data)
     for offset in (None, "", "-1", "x", "1e2", "9" * 30):
         assert error(await put(product, data, offset)) == (400, "BAD_USER_INPUT", "Upload-Offset"), offset
-    zipped = await put(product, gzip.compress(data), 0, **{"Content-Encoding": "gzip"})
+    zipped = await put(product, gzip.compress(data), 0, headers={"Content-Encoding": "gzip"})
     assert error(zipped) == (415, "UNSUPPORTED_MEDIA_TYPE", "Content-Encoding")
-    form = await put(product, data, 0, **{"Content-Type": "text/plain"})
+    form = await put(product, data, 0, headers={"Content-Type": "text/plain"})
     assert error(form) == (415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type")
     assert error(await put(product, data + b"x", 0)) == (413, "PAYLOAD_TOO_LARGE", "size_bytes")
     assert (await put(product, data, 0, number=2)).status_code == 404
