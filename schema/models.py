@@ -185,6 +185,8 @@ class ModelUpdateInput:
     description: Maybe[str | None]
     model_type: Maybe[str | None]
     tags: Maybe[list[TagInput] | None]
+    tags_set: list[TagInput] | None = None
+    tags_delete: list[str] | None = None
 
 
 @strawberry.input
@@ -212,6 +214,8 @@ class ModelVersionUpdateInput:
     description: Maybe[str | None]
     tags: Maybe[list[TagInput] | None]
     metrics: Maybe[JSON | None]
+    tags_set: list[TagInput] | None = None
+    tags_delete: list[str] | None = None
 
 
 @strawberry.input
@@ -240,6 +244,13 @@ def _tags(given: Sequence[TagInput] | None) -> list[runs.Tag]:
     return [runs.Tag(tag.key, tag.value) for tag in given or ()]
 
 
+def _single_tags(given: ModelUpdateInput | ModelVersionUpdateInput, changes: ModelChanges | VersionChanges) -> None:
+    if given.tags_set is not None:
+        changes["tags_set"] = _tags(given.tags_set)
+    if given.tags_delete is not None:
+        changes["tags_delete"] = given.tags_delete
+
+
 async def _create(
     info: strawberry.Info[Context, None], given: Annotated[ModelCreateInput, strawberry.argument(name="input")]
 ) -> Any:
@@ -265,6 +276,7 @@ async def _update(
         changes["model_type"] = given.model_type.value
     if given.tags is not None:
         changes["tags"] = _tags(resolve.not_null(given.tags.value, "tags"))
+    _single_tags(given, changes)
     scope = info.context.require_scope()
     return await info.context.services.models.update(scope, resolve.model_id(str(given.id)), changes)
 
@@ -306,6 +318,7 @@ async def _version_update(
         changes["description"] = given.description.value
     if given.tags is not None:
         changes["tags"] = _tags(resolve.not_null(given.tags.value, "tags"))
+    _single_tags(given, changes)
     if given.metrics is not None:
         metrics: Any = resolve.not_null(given.metrics.value, "metrics")
         changes["metrics"] = metrics

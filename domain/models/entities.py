@@ -94,19 +94,23 @@ class ModelVersion:
 
 
 class ModelChanges(TypedDict, total=False):
-    """Changes to a model: what is left out stays, None clears."""
+    """Changes to a model: what is left out stays, None clears. `tags` are all there will be, the others single ones."""
 
     name: str
     description: str | None
     model_type: str | None
     tags: list[Tag]
+    tags_set: list[Tag]
+    tags_delete: list[str]
 
 
 class VersionChanges(TypedDict, total=False):
-    """Changes to a version: what is left out stays, None clears."""
+    """Changes to a version, as those to a model."""
 
     description: str | None
     tags: list[Tag]
+    tags_set: list[Tag]
+    tags_delete: list[str]
     metrics: dict[str, Any]
 
 

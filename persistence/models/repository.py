@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final
@@ -19,6 +20,7 @@ from persistence import search
 from persistence.audit import change
 from persistence.idempotency import claim
 from persistence.models import files
+from persistence.models.changes import assignments, check_tags
 from persistence.models.files import workspace_of
 from persistence.models.rows import MODEL, model_key, read_model, tags_json
 from persistence.models.versions import PostgresVersions
@@ -66,10 +68,7 @@ class PostgresModels(PostgresVersions):
         return await self._present(scope, ids.from_uuid("mdl", first))
 
     async def update(self, scope: Scope, model_id: str, changes: ModelChanges, now: datetime) -> Model:
-        values: dict[str, object] = dict(changes)
-        if "tags" in changes:
-            values["tags"] = tags_json(changes["tags"])
-        places = [f"{column} = ${place}" for place, column in enumerate(values, start=4)]
+        places, arguments = assignments(changes, first=4)
         try:
             async with change(self._database) as tx:
                 row = await tx.fetchrow(
@@ -78,12 +77,13 @@ class PostgresModels(PostgresVersions):
                     workspace_of(scope),
                     ids.to_uuid(model_id),
                     now,
-                    *values.values(),
+                    *arguments,
                 )
                 if row is not None:
+                    check_tags(len(json.loads(row["tags"])))
                     tx.made(model_id)
         except asyncpg.UniqueViolationError as error:
-            raise _name_taken(str(values.get("name"))) from error
+            raise _name_taken(str(changes.get("name"))) from error
         if row is None:
             raise NotFound("there is no such model", field="id")
         return read_model(row)

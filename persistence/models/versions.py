@@ -24,6 +24,7 @@ from persistence.audit import change
 from persistence.database import Connection, Database
 from persistence.idempotency import claim
 from persistence.models import files
+from persistence.models.changes import assignments, check_tags
 from persistence.models.files import workspace_of
 from persistence.models.rows import VERSION, architecture_json, read_version, tags_json, tensors_json
 from persistence.pages import FIRST_ARGUMENT, Listing, pages
@@ -69,21 +70,17 @@ class PostgresVersions:
         return await self._present_version(scope, ids.from_uuid("ver", first))
 
     async def update_version(self, scope: Scope, version_id: str, changes: VersionChanges) -> ModelVersion:
-        values: dict[str, object] = dict(changes)
-        if "tags" in changes:
-            values["tags"] = tags_json(changes["tags"])
-        if "metrics" in changes:
-            values["metrics"] = json.dumps(changes["metrics"])
-        if values:
-            places = ", ".join(f"{column} = ${place}" for place, column in enumerate(values, start=3))
+        places, arguments = assignments(changes, first=3)
+        if places:
             async with change(self._database) as tx:
-                changed = await tx.execute(
-                    f"UPDATE model_versions SET {places} WHERE workspace_id = $1 AND id = $2",  # noqa: S608 - keys of VersionChanges
+                row = await tx.fetchrow(
+                    f"UPDATE model_versions SET {', '.join(places)} WHERE workspace_id = $1 AND id = $2 RETURNING tags",  # noqa: S608 - keys of VersionChanges
                     workspace_of(scope),
                     ids.to_uuid(version_id),
-                    *values.values(),
+                    *arguments,
                 )
-                if changed:
+                if row is not None:
+                    check_tags(len(json.loads(row["tags"])))
                     tx.made(version_id)
         return await self._present_version(scope, version_id)
 
