@@ -211,7 +211,7 @@ class _Graph:
                 raise BadUserInput(f"no input or earlier node is called {shown(source)}", field=f"{field}[{index}]")
         return tuple(sources)
 
-    def _infer(  # noqa: PLR0917 - what a rule is asked
+    def _infer(
         self, operator: Operator, infer: Infer, args: Mapping[str, Any], sources: tuple[str, ...], field: str
     ) -> Value:
         values = [self.values[source] for source in sources]

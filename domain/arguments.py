@@ -101,7 +101,7 @@ def flag(name: str, *, default: bool) -> Argument:
     return Argument(name, "bool", default=default)
 
 
-def integers(  # noqa: PLR0917 - as the other constructors
+def integers(
     name: str, low: int, high: int, length: int | None = None, default: Any = _REQUIRED, *, absent: str = "none"
 ) -> Argument:
     """A list of whole numbers."""

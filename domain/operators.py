@@ -122,9 +122,7 @@ def _avg_pool(rank: int) -> Operator:
 
 
 def _adaptive_pool(kind: str, rank: int) -> Operator:
-    return Operator(
-        f"Adaptive{kind}Pool{rank}d", (integers("output_size", 1, 4096, rank),), layers.adaptive_pool(rank)
-    )
+    return Operator(f"Adaptive{kind}Pool{rank}d", (integers("output_size", 1, 4096, rank),), layers.adaptive_pool(rank))
 
 
 _RECURRENT = (
@@ -254,9 +252,7 @@ _ALL: Final = (
         least_inputs=3,
         most_inputs=4,
     ),
-    Operator(
-        "TransformerEncoderLayer", _BLOCK, sequences.encoder_layer, sequences.encoder_parameters, most_inputs=2
-    ),
+    Operator("TransformerEncoderLayer", _BLOCK, sequences.encoder_layer, sequences.encoder_parameters, most_inputs=2),
     Operator(
         "TransformerDecoderLayer",
         _BLOCK,

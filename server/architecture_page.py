@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from domain.architecture import FORMAT, MAX_DOCUMENT_BYTES, MAX_ID, MAX_INPUTS, MAX_NODES, MAX_OUTPUTS, MAX_ROW_ELEMENTS
+from domain.architecture import FORMAT, MAX_DOCUMENT_BYTES, MAX_ID, MAX_INPUTS, MAX_NODES, MAX_OUTPUTS
 from domain.arguments import Argument
 from domain.operators import OPERATORS, Operator
+from domain.shapes import MAX_ROW_ELEMENTS
 from domain.tensors import MAX_NAME, MAX_RANK, DType
 
 _HEAD: Final = f"""# The architecture document
 
-This page is generated: `axonml-server architecture > docs/architecture.md`. A server publishes the same rules as a JSON
-Schema at `/api/schemas/arch-1.json` (`schema/arch-1.json` in the source). `axonml-server model export` writes a document
+This page is generated: `axonml-server architecture > docs/architecture.md`. A server publishes the same rules as a
+JSON Schema at `/api/schemas/arch-1.json` (`schema/arch-1.json` in the source). `axonml-server model export` writes a document
 and its weights from a PyTorch module, and `examples/architectures` holds one script for each family of models.
 
 A version whose weights are a safetensors file can be served once it has an architecture: a JSON document that says what
@@ -46,7 +47,7 @@ in the weights file, here `0.weight`, `0.bias`, `2.weight` and `2.bias`.
 | `dtype` | type of the parameters and of all floating-point values: `float32` (when left out), `float64`, `float16` |
 | `inputs` | 1 to {MAX_INPUTS}: `name`, `dtype` ({", ".join(f"`{dtype.value}`" for dtype in DType)}), `shape` |
 | `nodes` | 1 to {MAX_NODES}, each after those it reads: `id`, `op`, `args` (may be left out), `in` |
-| `outputs` | 1 to {MAX_OUTPUTS}: `name`, and the id of the `node` whose value it is (or `id:name`, see below) |
+| `outputs` | 1 to {MAX_OUTPUTS}: `name`, and the id of the `node` whose value it is, or `id:name` |
 
 ## Rules
 
@@ -68,8 +69,8 @@ may be written as one number for all. `reshape` gives the shape of a row, withou
 the batch as 0, and negative ones from the end. `Dropout` passes through: models are served as they are evaluated.
 
 Sequences are `(batch, steps, features)`, as with PyTorch's `batch_first=True`. Final and initial states of recurrent
-layers have the rows first as well: `(batch, layers * directions, features)`; an `LSTM` takes both initial states or none.
-Inputs of attention are queries, keys and values, then the padding of the keys; of a `TransformerEncoderLayer` the
+layers have the rows first as well: `(batch, layers * directions, features)`; an `LSTM` takes both initial states or
+none. Inputs of attention are queries, keys and values, then the padding of the keys; of a `TransformerEncoderLayer` the
 sequence and its padding; of a `TransformerDecoderLayer` the sequence, the memory, and the padding of each. A padding is
 `bool`, `(batch, steps)`, true where a step is to be ignored. `is_causal` hides later steps; other masks are not known.
 
@@ -91,7 +92,9 @@ def _row(operator: Operator) -> str:
     least, most = operator.least_inputs, operator.most_inputs
     inputs = f"{least}" if least == most else f"{least} to {most}"
     arguments = "; ".join(_argument(argument) for argument in operator.arguments)
-    tensors = ", ".join(f"`{suffix}`" if suffix else "its id" for suffix in operator.parameters(_sample(operator), "F32"))
+    tensors = ", ".join(
+        f"`{suffix}`" if suffix else "its id" for suffix in operator.parameters(_sample(operator), "F32")
+    )
     besides = ", ".join(f"`{name}`" for name, _ in operator.more_outputs)
     return f"| `{operator.name}` | {inputs} | {arguments} | {tensors} | {besides} |\n"
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from server.commands import admin, audit, models, secrets
+from server.commands import admin, audit, model, models, secrets
 from server.settings import SettingsError
 from server.settings_sources import load
 
@@ -18,6 +18,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=False, rich_markup_mode=
 
 app.add_typer(admin.app, name="admin")
 app.add_typer(audit.app, name="audit")
+app.add_typer(model.app, name="model")
 app.add_typer(secrets.keys, name="keys")
 app.add_typer(models.app, name="models")
 app.add_typer(secrets.secrets, name="secrets")

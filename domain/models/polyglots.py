@@ -8,7 +8,7 @@ the other: so it is refused.
 from __future__ import annotations
 
 import pickletools
-from typing import Final
+from typing import IO, Final, cast
 
 from domain.models.at_rest import FileBytes
 from domain.models.refusals import FileRefusal, FileRefused
@@ -47,7 +47,7 @@ def _imports_as_pickle(file: FileBytes) -> bool:
     """
     imported = False
     try:
-        for steps, (opcode, _, _) in enumerate(pickletools.genops(_Bounded(file))):
+        for steps, (opcode, _, _) in enumerate(pickletools.genops(cast("IO[bytes]", _Bounded(file)))):
             if opcode.name == "STOP":
                 return imported
             imported = imported or opcode.name in _IMPORTS

@@ -73,7 +73,7 @@ def check(file: FileBytes) -> None:
 
 
 def _check_layout(archive: zipfile.ZipFile, file: FileBytes) -> None:
-    """One reading only: every record stored plainly, once, under one name, and nothing before, between them or hidden."""
+    """One reading only: every record stored plainly, once, under one name, and nothing before them."""
     found = archive.infolist()
     if len(found) > MAX_RECORDS:
         raise FileRefused(FileRefusal.TOO_COMPLEX, f"{len(found)} records; at most {MAX_RECORDS}")

@@ -1,4 +1,4 @@
-"""Shapes and tensors of recurrent and attention layers. Sequences are `(batch, steps, features)`: always batch first."""
+"""Shapes and tensors of recurrent and attention layers. Sequences are `(batch, steps, features)`: batch first."""
 
 from __future__ import annotations
 

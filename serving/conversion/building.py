@@ -44,14 +44,14 @@ class Served(nn.Module):
         *folders, last = path.split(".")
         place: nn.Module = self
         for folder in folders:
-            below = place._modules.get(folder)
+            below = dict(place.named_children()).get(folder)
             if below is None:
                 below = nn.Module()
                 place.add_module(folder, below)
             place = below
         if isinstance(module, modules.Learned):
             place.register_parameter(last, module.value)
-        elif last in place._modules:
+        elif last in dict(place.named_children()):
             raise ConversionError(f"{path!r} is a node and holds others")
         else:
             place.add_module(last, module)

@@ -47,9 +47,7 @@ def input_spec(text: str) -> TensorSpec:
         raise ConversionError(f"{text!r}: {error.message}") from None
 
 
-def export_module(
-    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str] | None = None
-) -> Exported:
+def export_module(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str] | None = None) -> Exported:
     """The document of a module's evaluation on `inputs`, in the order of its forward's arguments.
 
     `outputs` names its results, when there are several or `output` is not the right word; results in a dictionary
@@ -92,6 +90,8 @@ def save(exported: Exported, folder: Path) -> None:
 class _Tracer(fx.Tracer):
     """Looks into every module that the tables do not know as a whole."""
 
+    proxy_buffer_attributes = True
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return layers.is_known(m) or super().is_leaf_module(m, module_qualified_name)
 
@@ -103,7 +103,7 @@ def _trace(module: nn.Module) -> fx.Graph:
         return _Tracer().trace(module)
     except (fx.proxy.TraceError, TypeError) as error:
         raise ConversionError(
-            f"the forward of {type(module).__name__} cannot be followed, because what it does depends on values: {error}"
+            f"the forward of {type(module).__name__} cannot be followed: what it does depends on values: {error}"
         ) from None
 
 

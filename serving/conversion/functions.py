@@ -197,7 +197,9 @@ def _select(writer: Writer, name: str, value: Any, dim: int, index: int) -> Flow
     return Flow(*_pair(writer.add(name, "select", [flow], dim=flow.dim(dim), index=index)), flow.without(dim))
 
 
-def _narrow(writer: Writer, name: str, value: Any, dim: int, start: int, length: int) -> Flow:
+def _narrow(  # noqa: PLR0917 - as torch's function takes them
+    writer: Writer, name: str, value: Any, dim: int, start: int, length: int
+) -> Flow:
     return _slice(writer, name, _flow(writer, name, value), dim, slice(start, start + length))
 
 
@@ -249,9 +251,7 @@ def _split(writer: Writer, name: str, value: Any, size: Any, dim: int = 0) -> tu
         raise ConversionError("it splits the batch")
     sizes = [size] * (whole // size) + ([whole % size] if whole % size else []) if isinstance(size, int) else list(size)
     ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
-    return tuple(
-        _slice(writer, name, flow, dim, slice(end - part, end)) for part, end in zip(sizes, ends, strict=True)
-    )
+    return tuple(_slice(writer, name, flow, dim, slice(end - part, end)) for part, end in zip(sizes, ends, strict=True))
 
 
 def _cat(writer: Writer, name: str, tensors: Sequence[Any], dim: int = 0) -> Flow:
@@ -518,4 +518,3 @@ FUNCTIONS: Final[dict[Any, Call]] = {
     functional.pad: _pad,
 }
 """Functions, by themselves: nothing is looked up by name."""
-

@@ -100,9 +100,7 @@ def _adaptive(writer: Writer, path: str, module: Any, value: Any, **_: Any) -> F
     spatial = flow.value.shape[2:]
     given = module.output_size
     sizes = (given,) * len(spatial) if isinstance(given, int) or given is None else tuple(given)
-    output = tuple(
-        size if wanted is None else wanted for size, wanted in zip(spatial, sizes, strict=True)
-    )
+    output = tuple(size if wanted is None else wanted for size, wanted in zip(spatial, sizes, strict=True))
     return _applied(writer, path, op, flow, {"output_size": output})
 
 
@@ -117,7 +115,9 @@ def upsampled(  # noqa: PLR0917 - as torch's interpolate takes them
     factors = set(scale) if isinstance(scale, list | tuple) else {scale}
     factor = factors.pop()
     _refuse(size is not None or align or factors or factor is None or factor != int(factor), "only one whole factor")
-    return _applied(writer, path, "Upsample", batch_at(value, 0, "Upsample"), {"scale_factor": int(factor), "mode": mode})
+    return _applied(
+        writer, path, "Upsample", batch_at(value, 0, "Upsample"), {"scale_factor": int(factor), "mode": mode}
+    )
 
 
 def _embedding(writer: Writer, path: str, module: Any, value: Any, **_: Any) -> Flow:
@@ -189,7 +189,7 @@ def _attention(  # noqa: PLR0917 - as torch's module takes them
     if key_padding_mask is not None:
         sources.append(batch_at(key_padding_mask, 0, "a padding mask"))
     args = {"embed_dim": module.embed_dim, "num_heads": module.num_heads, "dropout": float(module.dropout)}
-    if not module._qkv_same_embed_dim:
+    if not module.kdim == module.vdim == module.embed_dim:
         args |= {"kdim": module.kdim, "vdim": module.vdim}
     args |= {"bias": module.in_proj_bias is not None, "is_causal": _causal(attn_mask)}
     found = writer.add(path, "MultiheadAttention", sources, **args)
@@ -258,9 +258,8 @@ def _decoder_layer(  # noqa: PLR0917 - as torch's module takes them
     )
     axis = 0 if module.self_attn.batch_first else 1
     sources = [batch_at(each, axis, "TransformerDecoderLayer") for each in (tgt, memory)]
-    for mask in (tgt_key_padding_mask, memory_key_padding_mask):
-        if mask is not None:
-            sources.append(batch_at(mask, 0, "a padding mask"))
+    masks = (tgt_key_padding_mask, memory_key_padding_mask)
+    sources += [batch_at(mask, 0, "a padding mask") for mask in masks if mask is not None]
     found = writer.add(path, "TransformerDecoderLayer", sources, **_block(module), is_causal=_causal(tgt_mask))
     return Flow(found.name, found.value, axis)
 
@@ -333,7 +332,11 @@ _CALLS: Final[dict[type, Call]] = {
 _NAMES: Final[dict[type, str]] = {kind: kind.__name__ for kind in _CALLS}
 _ANYWHERE: Final = frozenset(
     {"Linear", "LayerNorm", "RMSNorm", "Embedding", "Dropout", "Identity", "Softmax", "LogSoftmax", "GLU"}
-    | {kind.__name__ for kind in (*_SIMPLE, nn.Softplus) if OPERATORS[kind.__name__].parameters is OPERATORS["ReLU"].parameters}
+    | {
+        kind.__name__
+        for kind in (*_SIMPLE, nn.Softplus)
+        if OPERATORS[kind.__name__].parameters is OPERATORS["ReLU"].parameters
+    }
 ) - {"PixelShuffle"}
 """Operations on the last dimensions, or on each element: where the batch is does not matter to them."""
 

@@ -103,9 +103,7 @@ def _schedule(architecture: Architecture, functions: Mapping[str, Any], register
         used.update(node.inputs)
         sources = tuple(registers[name] for name in node.inputs)
         parts = tuple((place, registers[name]) for place, name in enumerate(results) if name in used)
-        steps.append(
-            _Step(functions[node.id], sources, registers[node.id], spent, parts if len(results) > 1 else ())
-        )
+        steps.append(_Step(functions[node.id], sources, registers[node.id], spent, parts if len(results) > 1 else ()))
     return steps[::-1]
 
 

@@ -31,7 +31,8 @@ class Doubled(nn.Module):
         self.inner = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.inner(torch.cat((x, x))).reshape(2 * x.shape[0] * 4, 2)
+        found: Tensor = self.inner(torch.cat((x, x))).reshape(2 * x.shape[0] * 4, 2)
+        return found
 
 
 def test_what_torch_writes_is_taken(tmp_path: Path) -> None:

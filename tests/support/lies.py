@@ -148,7 +148,7 @@ def exported_program(
             }
         },
         "schema_version": {"major": 8, "minor": 20},
-        "guards_code": guards if guards else [],
+        "guards_code": guards or [],
     }
     return zip_of(
         ("p/data/weights/weight_0", bytes(16)),

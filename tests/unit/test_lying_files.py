@@ -35,6 +35,7 @@ def test_a_lying_file_is_refused_with_its_reason(what: str) -> None:
     data, name, reason = CORPUS[what]
     with pytest.raises((WeightsRefused, FileRefused)) as caught:
         inspect(Memory(data), name)
+    assert isinstance(caught.value, WeightsRefused | FileRefused)
     assert caught.value.reason is reason
     assert caught.value.field == "file"
     assert f"[{reason.value}]" in caught.value.message
