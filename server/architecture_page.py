@@ -13,8 +13,8 @@ from domain.tensors import MAX_NAME, MAX_RANK, DType
 _HEAD: Final = f"""# The architecture document
 
 This page is generated: `axonml-server architecture > docs/architecture.md`. A server publishes the same rules as a
-JSON Schema at `/api/schemas/arch-1.json` (`schema/arch-1.json` in the source). `axonml-server model export` writes a document
-and its weights from a PyTorch module, and `examples/architectures` holds one script for each family of models.
+JSON Schema at `/api/schemas/arch-1.json` (`schema/arch-1.json` in the source). `axonml-server model export` writes a
+document and its weights from a PyTorch module, and `examples/architectures` holds one script for each family of models.
 
 A version whose weights are a safetensors file can be served once it has an architecture: a JSON document that says what
 is computed, as data. It comes with the upload (the part `architecture`), or later and once by
