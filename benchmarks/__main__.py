@@ -18,14 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import access, ingest, limits, live, reads, report
+from benchmarks import access, artifacts, ingest, limits, live, reads, report
 from benchmarks.client import Drivers
 from benchmarks.report import Results
 from benchmarks.servers import Databases, folder
 from benchmarks.session import FULL_SIZES, QUICK_SIZES, Session, Sizes
 from benchmarks.systems import MLFLOW, OURS, SYSTEMS
 
-SUBJECTS = ("limits", "ingest", "reads", "live", "access")
+SUBJECTS = ("limits", "ingest", "reads", "artifacts", "live", "access")
 Step = Callable[[Session], Coroutine[Any, Any, None]]
 
 
@@ -69,6 +69,9 @@ def _steps(options: argparse.Namespace) -> list[tuple[str, Step]]:
             for one in (OURS, MLFLOW)
             if one in systems
         ]
+    if "artifacts" in subjects:
+        steps.append(("artifacts: copy", artifacts.copied))
+        steps += [(f"artifacts: {one.name}", partial(artifacts.measure, system=one)) for one in systems]
     if "live" in subjects and OURS in systems:
         steps.append(("live", partial(live.measure, system=OURS)))
     if "access" in subjects and OURS in systems:

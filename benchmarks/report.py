@@ -37,6 +37,7 @@ GROUPS: Final = (
     "search",
     "series",
     "live, 10 batches/s of one run over WebSocket",
+    "files of models",
     "disk",
     "server memory",
     "proof of who asks",

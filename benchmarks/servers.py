@@ -311,7 +311,7 @@ async def axonml(place: Path, database: str, settings: Mapping[str, str] = NONE)
     async with running(place, "axonml", command, port, environment=environment, health="/health/ready") as server:
         login = orjson.dumps({"email": email, "password": password})
         (signed,) = await send_all(port, [request("POST", "/api/auth/login", login)])
-        asked = orjson.dumps({"name": "bench", "scopes": ["runs:write"]})
+        asked = orjson.dumps({"name": "bench", "scopes": ["runs:write", "models:write"]})
         token = orjson.loads(signed)["token"]
         (made,) = await send_all(port, [request("POST", "/api/auth/keys", asked, key=token)])
         server.key = orjson.loads(made)["secret"]

@@ -34,14 +34,15 @@ class Sizes:
     live_seconds: float
     step_limit: float
     """A step that takes longer is given up, and named in the table."""
+    artifact_mib: int
 
     def text(self) -> str:
         """For the facts."""
         return f"{self.seconds:g} s a value, {self.search_runs:,} runs × {self.search_metrics} metrics to search"
 
 
-FULL_SIZES = Sizes(4, 1, (1, 4, 16), (1, 100, 1000), 3000, 20, 20_000, (1_000_000,), None, (1, 100, 1000), 8, 420)
-QUICK_SIZES = Sizes(0.7, 0.3, (1, 4), (1, 1000), 200, 20, 2_000, (50_000,), None, (1, 20), 2, 120)
+FULL_SIZES = Sizes(4, 1, (1, 4, 16), (1, 100, 1000), 3000, 20, 20_000, (1_000_000,), None, (1, 100, 1000), 8, 420, 1024)
+QUICK_SIZES = Sizes(0.7, 0.3, (1, 4), (1, 1000), 200, 20, 2_000, (50_000,), None, (1, 20), 2, 120, 64)
 
 
 @dataclass(slots=True)

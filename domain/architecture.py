@@ -19,7 +19,7 @@ from typing import Any, Final
 from domain.errors import BadUserInput
 from domain.operators import OPERATORS, Operator
 from domain.safetensors import TensorTable
-from domain.shapes import ParameterSpec, ShapeError, Value
+from domain.shapes import MAX_ROW_ELEMENTS, Infer, ParameterSpec, ShapeError, Value
 from domain.tensors import DType, TensorSpec, kind_of, parse_dtype, shown
 
 FORMAT: Final = "arch/1"
@@ -29,16 +29,17 @@ MAX_NODES: Final = 4096
 MAX_INPUTS: Final = 64
 MAX_OUTPUTS: Final = 64
 MAX_ID: Final = 128
-MAX_ROW_ELEMENTS: Final = 2**25
-"""Largest value between two nodes, in elements per row."""
-
-_ID: Final = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*", re.ASCII)
-_PARAMETER_DTYPES: Final = {DType.FLOAT32: "F32", DType.FLOAT64: "F64", DType.FLOAT16: "F16"}
+ID_PATTERN: Final = r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*"
+_ID: Final = re.compile(ID_PATTERN, re.ASCII)
+PARAMETER_DTYPES: Final = {DType.FLOAT32: "F32", DType.FLOAT64: "F64", DType.FLOAT16: "F16"}
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One operation: `args` are complete (defaults filled in), `inputs` name earlier nodes or inputs."""
+    """One operation: `args` are complete (defaults filled in).
+
+    `inputs` name earlier nodes, inputs, or with `node:name` what a node gives besides its main value.
+    """
 
     id: str
     op: str
@@ -48,7 +49,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A named result, and the node that computes it."""
+    """A named result, and the node that computes it (or `node:name`, for what it gives besides)."""
 
     name: str
     node: str
@@ -175,6 +176,7 @@ class _Graph:
         self.values = values
         self.nodes: list[Node] = []
         self.used: set[str] = set()
+        self.computed: set[str] = set()
         self.parameters: dict[str, ParameterSpec] = {}
 
     def add(self, item: object, field: str) -> None:
@@ -193,7 +195,14 @@ class _Graph:
             )
         args = _parse_args(operator, node.get("args", {}), f"{field}.args")
         sources = self._sources(operator, node["in"], f"{field}.in")
-        self.values[name] = self._infer(operator, args, sources, field)
+        results = [(name, operator.infer), *((f"{name}:{more}", infer) for more, infer in operator.more_outputs)]
+        for result, _ in results:
+            if result in self.values:
+                raise BadUserInput(f"{result!r} is already the name of an input", field=f"{field}.id")
+        for result, infer in results:
+            value = self._infer(operator, infer, args, sources, field)
+            self.values[result] = value
+            self.computed.add(result)
         self._own(name, operator, args, field)
         self.nodes.append(Node(name, operator.name, args, sources))
         self.used.update(sources)
@@ -209,10 +218,12 @@ class _Graph:
                 raise BadUserInput(f"no input or earlier node is called {shown(source)}", field=f"{field}[{index}]")
         return tuple(sources)
 
-    def _infer(self, operator: Operator, args: Mapping[str, Any], sources: tuple[str, ...], field: str) -> Value:
+    def _infer(
+        self, operator: Operator, infer: Infer, args: Mapping[str, Any], sources: tuple[str, ...], field: str
+    ) -> Value:
         values = [self.values[source] for source in sources]
         try:
-            value = operator.infer(args, values)
+            value = infer(args, values)
         except ShapeError as error:
             raise BadUserInput(f"{operator.name}: {error}", field=field) from None
         if operator.output_follows_parameters:
@@ -229,8 +240,8 @@ class _Graph:
         return value
 
     def _own(self, name: str, operator: Operator, args: Mapping[str, Any], field: str) -> None:
-        for suffix, spec in operator.parameters(args, _PARAMETER_DTYPES[self.dtype]).items():
-            full = f"{name}.{suffix}"
+        for suffix, spec in operator.parameters(args, PARAMETER_DTYPES[self.dtype]).items():
+            full = f"{name}.{suffix}" if suffix else name
             if full in self.parameters:
                 raise BadUserInput(f"two nodes own the tensor {full!r}", field=f"{field}.id")
             self.parameters[full] = spec
@@ -238,8 +249,8 @@ class _Graph:
 
 def _parse_dtype(value: object, field: str) -> DType:
     dtype = parse_dtype(value, field=field)
-    if dtype not in _PARAMETER_DTYPES:
-        known = ", ".join(d.value for d in _PARAMETER_DTYPES)
+    if dtype not in PARAMETER_DTYPES:
+        known = ", ".join(d.value for d in PARAMETER_DTYPES)
         raise BadUserInput(f"parameters cannot be {dtype.value}; known: {known}", field=field)
     return dtype
 
@@ -257,13 +268,12 @@ def _parse_inputs(value: object, field: str) -> tuple[TensorSpec, ...]:
 
 
 def _parse_outputs(value: object, graph: _Graph, field: str) -> tuple[tuple[Output, ...], tuple[TensorSpec, ...]]:
-    computed = {node.id for node in graph.nodes}
     results: list[Output] = []
     specs: list[TensorSpec] = []
     for index, item in enumerate(_list(value, MAX_OUTPUTS, field)):
         output = _object(item, {"name", "node"}, set(), f"{field}[{index}]")
         node = output["node"]
-        if not isinstance(node, str) or node not in computed:
+        if not isinstance(node, str) or node not in graph.computed:
             raise BadUserInput(f"no node is called {shown(node)}", field=f"{field}[{index}].node")
         shape = graph.values[node]
         document = {"name": output["name"], "dtype": shape.dtype.value, "shape": shape.shape}

@@ -1,36 +1,35 @@
 """Files by the SHA-256 of their bytes, on the local disk.
 
-    <root>/tmp/<random>            what is arriving
+    <root>/tmp/<random>            what is arriving in one request
+    <root>/uploads/<id>            what is arriving in pieces
     <root>/sha256/ab/cd/abcd…      what is kept, read-only
 
 Every path is made of server-made names: nothing a client sends is ever part of one. A kept file never changes; it
 appears by one rename after its bytes are on disk, so a reader sees all of it or nothing. All disk work happens in
-threads; memory per upload is one buffer, whatever the size of the file.
+threads; memory per upload is two buffers, whatever the size of the file.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import hashlib
 import os
 import re
 import secrets
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from domain.errors import PayloadTooLarge, Unavailable
+from domain.errors import Unavailable
 from domain.storage import no_room, watermark
+from persistence.blob_pieces import pieces
+from persistence.incoming import Digests, LocalIncoming, LocalResumed
 
-BUFFER_BYTES: Final = 1024 * 1024
 STALE_AFTER: Final = timedelta(hours=1)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NAME: Final = re.compile(r"[a-z]{1,8}_[0-9a-f]{32}", re.ASCII)
 
 
 class LocalBlobs:
@@ -43,7 +42,9 @@ class LocalBlobs:
     def __init__(self, root: Path, *, min_free_bytes: int | None = 0) -> None:
         self._root = root
         self._incoming = root / "tmp"
+        self._unfinished = root / "uploads"
         self._kept = root / "sha256"
+        self._digests = Digests()
         self._min_free_bytes = min_free_bytes
 
     async def open(self) -> int:
@@ -51,7 +52,7 @@ class LocalBlobs:
         return await asyncio.to_thread(self._open)
 
     def _open(self) -> int:
-        for directory in (self._root, self._incoming, self._kept):
+        for directory in (self._root, self._incoming, self._unfinished, self._kept):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _sync_directory(self._root)
         return self._remove_stale()
@@ -77,11 +78,48 @@ class LocalBlobs:
         finally:
             await asyncio.to_thread(incoming.discard)
 
+    def resume(
+        self, name: str, *, offset: int, size_bytes: int, sha256: str
+    ) -> AbstractAsyncContextManager[LocalResumed]:
+        return self._resume(name, offset, size_bytes, sha256)
+
+    @asynccontextmanager
+    async def _resume(self, name: str, offset: int, size_bytes: int, sha256: str) -> AsyncIterator[LocalResumed]:
+        resumed = LocalResumed(self, self._unfinished_at(name), size_bytes, self._digests)
+        try:
+            await resumed.reopen(offset, self._place_of(sha256))
+            yield resumed
+        finally:
+            await asyncio.to_thread(resumed.leave)
+
+    async def forget(self, name: str) -> None:
+        self._digests.forget(name)
+        await asyncio.to_thread(self._unfinished_at(name).unlink, missing_ok=True)
+
+    async def unfinished(self, idle: timedelta) -> list[str]:
+        def names() -> Iterator[str]:
+            oldest = time.time() - idle.total_seconds()
+            for file in self._unfinished.iterdir():
+                with suppress(FileNotFoundError):
+                    if _NAME.fullmatch(file.name) and file.lstat().st_mtime <= oldest:
+                        yield file.name
+
+        return await asyncio.to_thread(lambda: list(names()))
+
+    def _unfinished_at(self, name: str) -> Path:
+        if _NAME.fullmatch(name) is None:
+            raise ValueError("not a name of ours")
+        return self._unfinished / name
+
     async def path(self, sha256: str) -> str:
         target = self._place_of(sha256)
         if not await asyncio.to_thread(target.is_file):
             raise Unavailable("the file of this version is not on this server")
         return str(target)
+
+    def read(self, sha256: str) -> AsyncGenerator[bytes, None]:
+        """The bytes of a kept file, piece by piece. Raises NotFound before the first one when it is not here."""
+        return pieces(self._place_of(sha256))
 
     async def release(self, sha256: str) -> None:
         def touch() -> None:
@@ -129,86 +167,6 @@ class LocalBlobs:
         source.rename(target)
         os.utime(target)
         _sync_directory(target.parent)
-
-
-class LocalIncoming:
-    """One upload: a buffer, a running digest and a temporary file. Also the received file, once it is finished."""
-
-    def __init__(self, store: LocalBlobs, path: Path, limit: int) -> None:
-        self._store = store
-        self._path = path
-        self._limit = limit
-        self._hash = hashlib.sha256()
-        self._buffer = bytearray()
-        self._received = 0
-        self._fd = -1
-        # A cancelled caller leaves its thread running; the lock keeps `discard` from closing the file under it.
-        self._lock = threading.Lock()
-
-    @property
-    def size_bytes(self) -> int:
-        """How many bytes have arrived."""
-        return self._received
-
-    @property
-    def sha256(self) -> str:
-        """Digest of what has been written to disk: of all bytes, once the upload is finished."""
-        return self._hash.hexdigest()
-
-    async def write(self, data: bytes) -> None:
-        self._received += len(data)
-        if self._received > self._limit:
-            raise PayloadTooLarge(f"a file may have at most {self._limit} bytes", field="file")
-        self._buffer += data
-        if len(self._buffer) >= BUFFER_BYTES:
-            full, self._buffer = self._buffer, bytearray()
-            await asyncio.to_thread(self._append, full)
-
-    async def finish(self) -> LocalIncoming:
-        rest, self._buffer = self._buffer, bytearray()
-        await asyncio.to_thread(self._append, rest, last=True)
-        return self
-
-    def read_at(self, offset: int, count: int) -> bytes:
-        with self._lock:
-            data = b""
-            while len(data) < count and (more := os.pread(self._fd, count - len(data), offset + len(data))):
-                data += more
-            return data
-
-    async def place(self) -> None:
-        await asyncio.to_thread(self._store.keep, self._path, self.sha256, self._received)
-
-    def create(self) -> None:
-        """Makes the temporary file."""
-        with self._lock:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(self._path, flags, 0o600)
-
-    def discard(self) -> None:
-        """Closes the temporary file and removes it, unless it was moved to its place."""
-        with self._lock:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
-            self._path.unlink(missing_ok=True)
-
-    def _append(self, data: bytearray, *, last: bool = False) -> None:
-        with self._lock:
-            if self._fd < 0:
-                return  # the upload was given up meanwhile
-            self._store.check_space(len(data))
-            self._hash.update(data)
-            try:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(self._fd, rest) :]
-                if last:
-                    os.fsync(self._fd)
-            except OSError as error:
-                if error.errno in _DISK_FULL:
-                    raise no_room() from error
-                raise
 
 
 def _sync_directory(directory: Path) -> None:

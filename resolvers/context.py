@@ -19,7 +19,10 @@ from domain.identity import ClientInfo, Identity, Tokens
 from domain.logs import Logs
 from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
-from domain.models import Models
+from domain.models import ModelFiles, Models, Uploads
+from domain.models.aliases import ModelAliases
+from domain.models.comparison import VersionComparisons
+from domain.models.tensors import Tensors
 from domain.runs import Runs
 from domain.stats import Stats
 from domain.system import System
@@ -37,6 +40,11 @@ class Services:
     run_stream: RunStream
     logs: Logs
     models: Models
+    uploads: Uploads
+    model_files: ModelFiles
+    aliases: ModelAliases
+    comparisons: VersionComparisons
+    tensors: Tensors
     endpoints: Endpoints
     system: System
     stats: Stats

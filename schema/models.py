@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,14 +11,14 @@ import strawberry
 from strawberry import Maybe
 
 from domain import models, runs
-from domain.models import ModelChanges, VersionChanges
+from domain.models import ModelChanges, VersionChanges, VersionDraft, comparison
 from resolvers import models as resolve
 from resolvers.runs import Deleted as DeletedId
 from schema.node import Node
-from schema.paging import Connection
+from schema.paging import Connection, PageInfo
 from schema.run_changes import TagInput
 from schema.runs import Deleted, Tag
-from schema.scalars import JSON, BigInt
+from schema.scalars import JSON, BigInt, FloatValue
 
 if TYPE_CHECKING:
     from resolvers.context import Context
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 strawberry.enum(models.ModelVersionStatus)
 strawberry.enum(models.ModelFormat)
+strawberry.enum(comparison.DifferenceKind)
 
 
 @strawberry.type
@@ -35,6 +37,14 @@ class TensorSpec:
     name: str
     dtype: str
     shape: list[int]
+
+
+# Not Connection[TensorSpec], which would be named TensorSpecConnection.
+@strawberry.type
+class TensorConnection:
+    nodes: list[TensorSpec]
+    page_info: PageInfo
+    total_count: int
 
 
 @strawberry.type
@@ -45,6 +55,24 @@ class ModelFile:
     format: models.ModelFormat
     parameter_count: BigInt | None
     download_url: str
+    tensors: Annotated[TensorConnection, strawberry.field(resolver=resolve.tensors)]
+
+
+@strawberry.type
+class ModelUpload:
+    received: BigInt
+    size_bytes: BigInt
+    sha256: str
+    expires_at: datetime
+
+
+@strawberry.type
+class ModelAlias:
+    name: str
+    version: Annotated[
+        Annotated[ModelVersion, strawberry.lazy("schema.models")], strawberry.field(resolver=resolve.version_of_alias)
+    ]
+    updated_at: datetime
 
 
 @strawberry.type
@@ -64,6 +92,7 @@ class Model(Node):
         Annotated[ModelVersion, strawberry.lazy("schema.models")] | None,
         strawberry.field(resolver=resolve.latest_version),
     ]
+    aliases: Annotated[list[ModelAlias], strawberry.field(resolver=resolve.aliases)]
 
     @classmethod
     def is_type_of(cls, value: object, _info: object) -> bool:
@@ -78,8 +107,11 @@ class ModelVersion(Node):
     status_reason: str | None
     description: str | None
     tags: list[Tag]
+    aliases: Annotated[list[str], strawberry.field(resolver=resolve.aliases_of_version)]
     metrics: JSON
     file: ModelFile | None
+    files: Annotated[list[ModelFile], strawberry.field(resolver=resolve.files)]
+    upload: Annotated[ModelUpload | None, strawberry.field(resolver=resolve.upload)]
     architecture: Annotated[JSON | None, strawberry.field(resolver=resolve.architecture)]
     inputs: list[TensorSpec] | None
     outputs: list[TensorSpec] | None
@@ -103,6 +135,40 @@ class ModelVersion(Node):
         return isinstance(value, models.ModelVersion)
 
 
+@strawberry.type
+class MetricComparison:
+    key: str
+    left: FloatValue | None
+    right: FloatValue | None
+
+
+@strawberry.type
+class ValueDifference:
+    path: str
+    change: comparison.DifferenceKind
+    left: JSON | None
+    right: JSON | None
+
+
+@strawberry.type
+class TensorDifference:
+    name: str
+    change: comparison.DifferenceKind
+    left: TensorSpec | None
+    right: TensorSpec | None
+
+
+@strawberry.type
+class ModelVersionComparison:
+    left: ModelVersion
+    right: ModelVersion
+    same_file: bool
+    metrics: list[MetricComparison]
+    config: list[ValueDifference] | None
+    architecture: list[ValueDifference] | None
+    tensors: list[TensorDifference] | None
+
+
 @strawberry.input
 class ModelCreateInput:
     name: str
@@ -119,6 +185,8 @@ class ModelUpdateInput:
     description: Maybe[str | None]
     model_type: Maybe[str | None]
     tags: Maybe[list[TagInput] | None]
+    tags_set: list[TagInput] | None = None
+    tags_delete: list[str] | None = None
 
 
 @strawberry.input
@@ -127,16 +195,44 @@ class ModelIdInput:
 
 
 @strawberry.input
+class ModelVersionCreateInput:
+    model_id: strawberry.ID
+    sha256: str
+    size_bytes: BigInt
+    file_name: str | None = strawberry.UNSET
+    architecture: JSON | None = strawberry.UNSET
+    description: str | None = strawberry.UNSET
+    tags: list[TagInput] | None = strawberry.UNSET
+    metrics: JSON | None = strawberry.UNSET
+    run_id: strawberry.ID | None = strawberry.UNSET
+    client_token: str | None = strawberry.UNSET
+
+
+@strawberry.input
 class ModelVersionUpdateInput:
     id: strawberry.ID
     description: Maybe[str | None]
     tags: Maybe[list[TagInput] | None]
     metrics: Maybe[JSON | None]
+    tags_set: list[TagInput] | None = None
+    tags_delete: list[str] | None = None
 
 
 @strawberry.input
 class ModelVersionIdInput:
     id: strawberry.ID
+
+
+@strawberry.input
+class ModelAliasSetInput:
+    version_id: strawberry.ID
+    alias: str
+
+
+@strawberry.input
+class ModelAliasDeleteInput:
+    model_id: strawberry.ID
+    alias: str
 
 
 def _given(value: Any) -> Any:
@@ -146,6 +242,13 @@ def _given(value: Any) -> Any:
 
 def _tags(given: Sequence[TagInput] | None) -> list[runs.Tag]:
     return [runs.Tag(tag.key, tag.value) for tag in given or ()]
+
+
+def _single_tags(given: ModelUpdateInput | ModelVersionUpdateInput, changes: ModelChanges | VersionChanges) -> None:
+    if given.tags_set is not None:
+        changes["tags_set"] = _tags(given.tags_set)
+    if given.tags_delete is not None:
+        changes["tags_delete"] = given.tags_delete
 
 
 async def _create(
@@ -173,6 +276,7 @@ async def _update(
         changes["model_type"] = given.model_type.value
     if given.tags is not None:
         changes["tags"] = _tags(resolve.not_null(given.tags.value, "tags"))
+    _single_tags(given, changes)
     scope = info.context.require_scope()
     return await info.context.services.models.update(scope, resolve.model_id(str(given.id)), changes)
 
@@ -184,6 +288,28 @@ async def _delete(
     return DeletedId(await info.context.services.models.delete(scope, resolve.model_id(str(given.id))))
 
 
+async def _version_create(
+    info: strawberry.Info[Context, None], given: Annotated[ModelVersionCreateInput, strawberry.argument(name="input")]
+) -> Any:
+    document, run_id = _given(given.architecture), _given(given.run_id)
+    draft = VersionDraft(
+        file_name=_given(given.file_name),
+        architecture=None if document is None else json.dumps(document),
+        description=_given(given.description),
+        metrics=_given(given.metrics),
+        run_id=None if run_id is None else str(run_id),
+        tags=_tags(_given(given.tags)),
+        sha256=given.sha256,
+    )
+    return await info.context.services.uploads.reserve(
+        info.context.require_scope(),
+        resolve.model_id(str(given.model_id), field="model_id"),
+        draft,
+        size_bytes=int(given.size_bytes),
+        client_token=_given(given.client_token),
+    )
+
+
 async def _version_update(
     info: strawberry.Info[Context, None], given: Annotated[ModelVersionUpdateInput, strawberry.argument(name="input")]
 ) -> Any:
@@ -192,6 +318,7 @@ async def _version_update(
         changes["description"] = given.description.value
     if given.tags is not None:
         changes["tags"] = _tags(resolve.not_null(given.tags.value, "tags"))
+    _single_tags(given, changes)
     if given.metrics is not None:
         metrics: Any = resolve.not_null(given.metrics.value, "metrics")
         changes["metrics"] = metrics
@@ -205,11 +332,25 @@ async def _version_delete(
     return DeletedId(await info.context.services.models.delete_version(scope, str(given.id)))
 
 
+async def _alias_set(
+    info: strawberry.Info[Context, None], given: Annotated[ModelAliasSetInput, strawberry.argument(name="input")]
+) -> Any:
+    return await info.context.services.aliases.set(info.context.require_scope(), str(given.version_id), given.alias)
+
+
+async def _alias_delete(
+    info: strawberry.Info[Context, None], given: Annotated[ModelAliasDeleteInput, strawberry.argument(name="input")]
+) -> Any:
+    model = resolve.model_id(str(given.model_id), field="model_id")
+    return await info.context.services.aliases.delete(info.context.require_scope(), model, given.alias)
+
+
 @strawberry.type
 class ModelQuery:
     models: Annotated[Connection[Model], strawberry.field(resolver=resolve.models)]
     model: Annotated[Model | None, strawberry.field(resolver=resolve.model)]
     model_version: Annotated[ModelVersion | None, strawberry.field(resolver=resolve.model_version)]
+    model_version_compare: Annotated[ModelVersionComparison, strawberry.field(resolver=resolve.compare)]
 
 
 @strawberry.type
@@ -217,5 +358,8 @@ class ModelMutation:
     model_create: Annotated[Model, strawberry.mutation(resolver=_create)]
     model_update: Annotated[Model, strawberry.mutation(resolver=_update)]
     model_delete: Annotated[Deleted, strawberry.mutation(resolver=_delete)]
+    model_version_create: Annotated[ModelVersion, strawberry.mutation(resolver=_version_create)]
     model_version_update: Annotated[ModelVersion, strawberry.mutation(resolver=_version_update)]
     model_version_delete: Annotated[Deleted, strawberry.mutation(resolver=_version_delete)]
+    model_alias_set: Annotated[Model, strawberry.mutation(resolver=_alias_set)]
+    model_alias_delete: Annotated[Model, strawberry.mutation(resolver=_alias_delete)]

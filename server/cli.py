@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from server.commands import admin, audit, secrets
+from server.commands import admin, audit, model, models, secrets
 from server.settings import SettingsError
 from server.settings_sources import load
 
@@ -18,7 +18,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=False, rich_markup_mode=
 
 app.add_typer(admin.app, name="admin")
 app.add_typer(audit.app, name="audit")
+app.add_typer(model.app, name="model")
 app.add_typer(secrets.keys, name="keys")
+app.add_typer(models.app, name="models")
 app.add_typer(secrets.secrets, name="secrets")
 
 
@@ -78,8 +80,17 @@ def settings(
 
 
 @app.command()
-def architecture() -> None:
+def architecture(
+    json_schema: Annotated[bool, typer.Option("--json-schema", help="As the JSON Schema schema/arch-1.json.")] = False,
+) -> None:
     """Explain the architecture document, with every operation (the page docs/architecture.md)."""
+    if json_schema:
+        import json
+
+        from server.architecture_schema import build
+
+        typer.echo(json.dumps(build(), indent=1))
+        return
     from server.architecture_page import markdown as page
 
     typer.echo(page(), nl=False)

@@ -25,7 +25,9 @@ from domain.experiments import Experiments
 from domain.logs import LogBounds, Logs
 from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
-from domain.models import BlobCollector, Models
+from domain.models.aliases import ModelAliases
+from domain.models.comparison import VersionComparisons
+from domain.models.tensors import Tensors
 from domain.runs import PurgeSweeper, Runs
 from domain.stats import Stats
 from domain.storage import Storage
@@ -43,7 +45,8 @@ from persistence.live import Hub
 from persistence.logs import PostgresLogs
 from persistence.metrics import PostgresMetrics, QueueBounds
 from persistence.metrics.sealer import Sealer, SealRules
-from persistence.models import PostgresModels
+from persistence.models.aliases import PostgresAliases
+from persistence.models.tensors import PostgresTensors
 from persistence.reclaim import Reclaimer
 from persistence.runs import PostgresRuns
 from persistence.space import DiskGauge
@@ -54,6 +57,7 @@ from server.control import LocalControl
 from server.edge.connections import LiveConnections
 from server.figures import OwnFigures, RequestFigures, SubscriptionFigures
 from server.host import LocalHost
+from server.registry import COLLECT_EVERY, Registry
 from server.rest.routes import ROUTES, SOCKETS
 from server.security.opening import identity_opened
 from server.security.webauthn import relying_party
@@ -66,8 +70,6 @@ BLOBS: Final = "blobs"
 HOST_NAME: Final = "host"
 # Of its 100, so that there is room for maintenance and for a second look.
 BUNDLED_CONNECTIONS: Final = 90
-COLLECT_EVERY: Final = timedelta(hours=1)
-COLLECT_GRACE: Final = timedelta(hours=1)
 
 
 @asynccontextmanager
@@ -105,11 +107,7 @@ async def compose(
                 keep=supervisor.keep,
             ) as identity,
         ):
-            experiment_rows, run_rows, model_rows = (
-                PostgresExperiments(database),
-                PostgresRuns(database),
-                PostgresModels(database),
-            )
+            experiment_rows, run_rows = PostgresExperiments(database), PostgresRuns(database)
             audit_rows = PostgresAudit(database)
             blobs = LocalBlobs(data / BLOBS, min_free_bytes=settings.storage.min_free_bytes)
             await blobs.open()
@@ -148,6 +146,8 @@ async def compose(
                 every=timedelta(seconds=settings.metrics.seal_every_seconds),
                 beyond=settings.metrics.seal_beyond_points,
             )
+            registry = Registry.of(settings.storage, database, metric_rows, blobs=blobs, clock=clock, storage=storage)
+            tensor_rows = PostgresTensors(database)
             services = Services(
                 identity=identity,
                 experiments=Experiments(experiments=experiment_rows, clock=clock, storage=storage),
@@ -157,16 +157,17 @@ async def compose(
                 logs=Logs(
                     store=PostgresLogs(database, log_bounds(settings)), clock=clock, bus=bus, hub=hub, storage=storage
                 ),
-                models=Models(
-                    models=model_rows,
-                    blobs=blobs,
-                    clock=clock,
-                    upload_limit=settings.storage.max_upload_bytes,
-                    storage=storage,
+                models=registry.models,
+                uploads=registry.uploads,
+                model_files=registry.files,
+                aliases=ModelAliases(
+                    aliases=PostgresAliases(database), models=registry.models, clock=clock, storage=storage
                 ),
+                comparisons=VersionComparisons(models=registry.models, tensors=tensor_rows, runs=runs),
+                tensors=Tensors(tensor_rows),
                 endpoints=Endpoints(
                     endpoints=endpoint_rows,
-                    models=model_rows,
+                    models=registry.rows,
                     operator=runner,
                     predictor=Predictor(endpoints=endpoint_rows, operator=runner, backend=control.serving),
                     clock=clock,
@@ -207,9 +208,6 @@ async def compose(
             supervisor.keep("live: beat", hub.beat)
             supervisor.keep("sessions", partial(connections.watch, identity.ended))
             if operator is not None:  # what one process of a server does for all of them
-                collector = BlobCollector(
-                    models=model_rows, blobs=blobs, grace=COLLECT_GRACE, every=COLLECT_EVERY, storage=storage
-                )
                 sealer = Sealer(
                     database=database,
                     lease=Lease(dsn, SEALING, name=SEALER + operator.host),
@@ -223,7 +221,8 @@ async def compose(
                 supervisor.keep("metrics: seal", sealer.run)
                 supervisor.keep("audit log: chain", AuditSealer(audit_rows).run)
                 supervisor.keep("endpoints", operator.run)
-                supervisor.keep("file collector", collector.run)
+                for name, work in registry.background.items():
+                    supervisor.keep(name, work)
                 supervisor.keep("purge sweeper", PurgeSweeper(runs=services.runs, every=COLLECT_EVERY).run)
             yield Composed(
                 services=services,

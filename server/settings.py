@@ -509,6 +509,21 @@ class StorageSettings(_Section):
     """Files of models, and the room that is left on the disks."""
 
     max_upload_bytes: int = Field(64 * GIB, ge=1 * KIB, description="Largest uploaded file.")
+    max_workspace_bytes: int | None = Field(
+        None,
+        ge=1 * KIB,
+        description="Most bytes that the files of a workspace's models may have together. What several versions share"
+        " counts once, what is reserved counts in full.",
+        json_schema_extra={"default_text": "no limit"},
+    )
+    max_model_versions: int = Field(10_000, ge=1, description="Most versions of one model.")
+    max_version_files: int = Field(100, ge=1, le=1_000, description="Most files of one version, weights included.")
+    upload_idle_hours: float = Field(
+        72.0,
+        gt=0,
+        le=8_760,
+        description="A reserved version to which nothing comes for so long is rejected, and what had come is removed.",
+    )
     min_free_bytes: int | None = Field(
         None,
         ge=0,

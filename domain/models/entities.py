@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
+from urllib.parse import quote
 
 from domain.architecture import Architecture
-from domain.models.files import ModelFormat
+from domain.models.files import Inspection, ModelFormat
 from domain.runs import Tag
 from domain.safetensors import TensorTable
 from domain.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from domain.models.ports import ReceivedFile
 
 
 class ModelVersionStatus(Enum):
@@ -90,20 +94,38 @@ class ModelVersion:
 
 
 class ModelChanges(TypedDict, total=False):
-    """Changes to a model: what is left out stays, None clears."""
+    """Changes to a model: what is left out stays, None clears. `tags` are all there will be, the others single ones."""
 
     name: str
     description: str | None
     model_type: str | None
     tags: list[Tag]
+    tags_set: list[Tag]
+    tags_delete: list[str]
 
 
 class VersionChanges(TypedDict, total=False):
-    """Changes to a version: what is left out stays, None clears."""
+    """Changes to a version, as those to a model."""
 
     description: str | None
     tags: list[Tag]
+    tags_set: list[Tag]
+    tags_delete: list[str]
     metrics: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The weights of an UPLOADING version, while they arrive. `received` bytes are durable.
+
+    It is given up at `expires_at` unless something arrives before.
+    """
+
+    version_id: str
+    sha256: str
+    size_bytes: int
+    received: int
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +143,12 @@ class VersionDraft:
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """A checked version before it has a number."""
+    """A checked version before it has a number. `extras` are the files beside its weights."""
 
     version: ModelVersion
     architecture: Architecture | None
     table: TensorTable | None
+    extras: Sequence[ModelFile] = ()
 
 
 def numbered(version: ModelVersion, number: int) -> ModelVersion:
@@ -134,6 +157,19 @@ def numbered(version: ModelVersion, number: int) -> ModelVersion:
     if file is not None:
         file = replace(file, download_url=download_url(version.model_id, number))
     return replace(version, version=number, file=file)
+
+
+def stored_file(file: ReceivedFile, name: str, inspection: Inspection) -> ModelFile:
+    """What is kept about a received file, once it was inspected. Weights without a name get one by their format."""
+    fallback = "model.safetensors" if inspection.format is ModelFormat.SAFETENSORS else "model.bin"
+    table = inspection.table
+    count = None if table is None else table.parameter_count
+    return ModelFile(name or fallback, file.size_bytes, file.sha256, inspection.format, count, "")
+
+
+def file_url(model_id: str, number: int, name: str) -> str:
+    """Path of the bytes of a file beside the weights."""
+    return f"/api/models/{model_id}/versions/{number}/files/{quote(name, safe='')}"
 
 
 def download_url(model_id: str, number: int) -> str:

@@ -8,13 +8,17 @@ dangerous kind. Nothing here may read more than headers and directories of bound
 
 from __future__ import annotations
 
+import re
 import struct
 import unicodedata
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final
 
 from domain.errors import BadUserInput
+from domain.models import onnx, torch_export
+from domain.models.at_rest import FileBytes
+from domain.models.polyglots import refuse_polyglot
 from domain.safetensors import TensorTable, read_table
 
 
@@ -28,19 +32,6 @@ class ModelFormat(Enum):
     OTHER = "other"
 
 
-class FileBytes(Protocol):
-    """A file at rest. Reading blocks; callers read little, off the event loop."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Its length."""
-        ...
-
-    def read_at(self, offset: int, count: int) -> bytes:
-        """At most `count` bytes from `offset`; fewer only at the end of the file."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """What was found: the kind of file and, for safetensors, the checked table of its tensors."""
@@ -51,6 +42,8 @@ class Inspection:
 
 MAX_FILE_NAME: Final = 250
 MAX_ZIP_DIRECTORY: Final = 16 * 1024 * 1024
+_EXTRA_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}", re.ASCII)
+_WITHOUT_NAME: Final = frozenset({"model.safetensors", "model.bin"})
 _ZIP_TAIL: Final = 65_535 + 22
 _MAX_ONNX_FIELDS: Final = 10_000
 _EXECUTABLE_SUFFIXES: Final = (
@@ -77,18 +70,36 @@ def file_name(given: str | None, fallback: str) -> str:
     return fallback if shown.strip(". ") == "" else shown[:MAX_FILE_NAME].strip()
 
 
-def inspect(file: FileBytes, name: str) -> Inspection:
-    """Tells what `file` is. Raises WeightsRefused for a lying safetensors file and BadUserInput for an empty one."""
+def extra_name(name: str, *, field: str = "name") -> str:
+    """The name of a file beside the weights, which stands in addresses. Raises BadUserInput."""
+    if _EXTRA_NAME.fullmatch(name) is None:
+        raise BadUserInput(
+            "expected 1 to 128 letters, digits, '.', '_', '+' or '-', starting with a letter, digit or '_'", field=field
+        )
+    if name.lower() in _WITHOUT_NAME:
+        raise BadUserInput("weights that came without a name are called that", field=field)
+    return name
+
+
+def inspect(file: FileBytes, name: str, *, field: str = "file") -> Inspection:
+    """Tells what `file` is.
+
+    Raises WeightsRefused for a lying safetensors file, FileRefused for an exported program or an ONNX model that would
+    do more than compute or is something else as well, and BadUserInput for an empty file.
+    """
     if file.size_bytes == 0:
-        raise BadUserInput("the file is empty", field="file")
+        raise BadUserInput("the file is empty", field=field)
     head = file.read_at(0, 16)
     if name.lower().endswith(".safetensors") or _claims_safetensors(head):
-        return Inspection(ModelFormat.SAFETENSORS, read_table(_Reader(file).read, file.size_bytes))
+        table = read_table(_Reader(file).read, file.size_bytes)
+        refuse_polyglot(file)
+        return Inspection(ModelFormat.SAFETENSORS, table)
     if head.startswith(b"PK"):
         return Inspection(_zip_kind(file))
     if _is_pickle(head) or head.startswith(_EXECUTABLE_MAGIC):
         return Inspection(ModelFormat.EXECUTABLE)
     if _is_onnx(file):
+        onnx.check(file)
         return Inspection(ModelFormat.ONNX)
     if name.lower().endswith(_EXECUTABLE_SUFFIXES) or _ends_like_pickle(file):
         return Inspection(ModelFormat.EXECUTABLE)
@@ -129,15 +140,10 @@ def _ends_like_pickle(file: FileBytes) -> bool:
 
 def _zip_kind(file: FileBytes) -> ModelFormat:
     names = _zip_names(file)
-    if names is None:
+    if names is None or torch_export.records_of(names) is None:
         return ModelFormat.EXECUTABLE
-    parts = [name.split("/") for name in names]
-    is_archive = any(part[-1] == "archive_format" and len(part) <= 2 for part in parts)
-    has_program = any(len(part) >= 2 and part[-2] == "models" and part[-1].endswith(".json") for part in parts)
-    legacy_program = any(part[-1] == "serialized_exported_program.json" for part in parts)
-    if (is_archive and has_program) or legacy_program:
-        return ModelFormat.TORCH_EXPORT
-    return ModelFormat.EXECUTABLE
+    torch_export.check(file)
+    return ModelFormat.TORCH_EXPORT
 
 
 def _zip_names(file: FileBytes) -> list[str] | None:

@@ -10,9 +10,18 @@ from typing import Any, Protocol
 from domain.access import Scope
 from domain.architecture import Architecture
 from domain.idempotency import ClientToken
-from domain.models.entities import Model, ModelChanges, ModelVersion, NewVersion, VersionChanges
-from domain.models.files import FileBytes
+from domain.models.at_rest import FileBytes
+from domain.models.entities import (
+    Model,
+    ModelChanges,
+    ModelFile,
+    ModelVersion,
+    NewVersion,
+    Upload,
+    VersionChanges,
+)
 from domain.paging import Page, PageRequest
+from domain.safetensors import TensorTable
 from domain.search import Expression
 
 
@@ -41,11 +50,37 @@ class IncomingFile(Protocol):
         ...
 
 
+class ResumedFile(IncomingFile, Protocol):
+    """A file that arrives in pieces."""
+
+    async def save(self) -> int:
+        """Makes durable what was written, as far as the store can; how many bytes of the whole file that is."""
+        ...
+
+
 class BlobStore(Protocol):
     """Files by the SHA-256 of their bytes."""
 
     def receive(self, *, limit: int) -> AbstractAsyncContextManager[IncomingFile]:
         """Room for one upload of at most `limit` bytes. On leaving, whatever was not placed is gone."""
+        ...
+
+    def resume(
+        self, name: str, *, offset: int, size_bytes: int, sha256: str
+    ) -> AbstractAsyncContextManager[ResumedFile]:
+        """The rest of a file of `size_bytes` from `offset` on, up to which it was saved under this name before.
+
+        On leaving, what was saved or placed stays. `sha256` is what was declared, and is not checked here. Raises
+        Conflict while another caller has the name, and Unavailable when what was saved is not here.
+        """
+        ...
+
+    async def forget(self, name: str) -> None:
+        """Removes what was saved under a name. Unknown: nothing to do."""
+        ...
+
+    async def unfinished(self, idle: timedelta) -> list[str]:
+        """The names under which something was saved, but nothing within `idle`."""
         ...
 
     async def path(self, sha256: str) -> str:
@@ -124,6 +159,8 @@ class ModelRepository(Protocol):
 
     async def version_by_number(self, scope: Scope, model_id: str, number: int) -> ModelVersion | None: ...
 
+    async def version_by_alias(self, scope: Scope, model_id: str, alias: str) -> ModelVersion | None: ...
+
     async def versions_of_models(
         self, scope: Scope, model_ids: Sequence[str], page: PageRequest, offset: int = 0
     ) -> dict[str, Page[ModelVersion]]:
@@ -146,10 +183,97 @@ class ModelRepository(Protocol):
         """`[name, dtype, shape]` of every tensor of a safetensors file."""
         ...
 
+    async def used(self, scope: Scope) -> int:
+        """Bytes of all files of the workspace, each counted once, and of those that were reserved."""
+        ...
+
     async def unreferenced(self, digests: Sequence[str]) -> list[str]:
         """Those of the digests that no version of any workspace has."""
         ...
 
     async def collect(self, sha256: str, remove: Callable[[], Awaitable[None]]) -> bool:
         """Awaits `remove` if no version of any workspace has these bytes, while none can be added."""
+        ...
+
+
+class UploadRepository(Protocol):
+    """Uploads in pieces, and the versions they are to become; each call is one atomic unit."""
+
+    async def reserve(
+        self,
+        scope: Scope,
+        version: ModelVersion,
+        upload: Upload,
+        *,
+        file_name: str,
+        architecture: str | None,
+        token: ClientToken | None,
+        now: datetime,
+    ) -> ModelVersion:
+        """Numbers and records an UPLOADING version.
+
+        Raises NotFound for the model or run, Conflict and PayloadTooLarge for quotas.
+        """
+        ...
+
+    async def of_versions(self, scope: Scope, version_ids: Sequence[str], idle: timedelta) -> dict[str, Upload]:
+        """Of those that are UPLOADING."""
+        ...
+
+    async def declared(self, scope: Scope, version_id: str) -> tuple[str, str | None]:
+        """The name and the architecture that were given with the reservation. Raises NotFound."""
+        ...
+
+    async def advance(self, version_id: str, before: int, after: int, now: datetime) -> bool:
+        """Notes that so much is durable, if `before` is what was noted last; whether it was."""
+        ...
+
+    async def complete(
+        self,
+        scope: Scope,
+        version: ModelVersion,
+        file: ModelFile,
+        *,
+        table: TensorTable | None,
+        architecture: Architecture | None,
+        place: Callable[[], Awaitable[None]],
+    ) -> ModelVersion:
+        """Makes an UPLOADING version READY; one that is READY already is answered as it is.
+
+        Raises NotFound, or Conflict for one that was REJECTED.
+        """
+        ...
+
+    async def reject(self, version_ids: Sequence[str], reason: str) -> int:
+        """Makes those that are UPLOADING REJECTED; how many those were."""
+        ...
+
+    async def idle_since(self, before: datetime) -> list[str]:
+        """Versions, a bounded number of them, whose uploads nobody has gone on with since then."""
+        ...
+
+    async def open(self, version_ids: Sequence[str]) -> list[str]:
+        """Those that are UPLOADING, of any workspace."""
+        ...
+
+
+class FileRepository(Protocol):
+    """The files of versions beside their weights."""
+
+    async def of_versions(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, list[ModelFile]]:
+        """Of those that have some, by name."""
+        ...
+
+    async def add(
+        self,
+        scope: Scope,
+        version_id: str,
+        file: ModelFile,
+        place: Callable[[], Awaitable[None]],
+        now: datetime,
+    ) -> None:
+        """Adds a file, unless the same one is there already. `place` as in `ModelRepository.add_version`.
+
+        Raises NotFound, Conflict (the name is taken, too many files, a REJECTED version) or PayloadTooLarge.
+        """
         ...

@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,9 +18,10 @@ from domain import architecture as architectures
 from domain import ids, names
 from domain.access import Action, KeyScope, ResourceKind, Scope
 from domain.clock import Clock
-from domain.errors import BadUserInput, Conflict, NotFound, PayloadTooLarge
+from domain.errors import BadUserInput, Conflict, NotFound
 from domain.idempotency import ClientToken
 from domain.models import rules
+from domain.models.carried import CarriedMetrics
 from domain.models.entities import (
     Model,
     ModelChanges,
@@ -29,9 +31,11 @@ from domain.models.entities import (
     NewVersion,
     VersionChanges,
     VersionDraft,
+    stored_file,
 )
-from domain.models.files import ModelFormat, file_name
+from domain.models.files import ModelFormat, extra_name, file_name, inspect
 from domain.models.ports import BlobStore, IncomingFile, ModelRepository, ReceivedFile
+from domain.models.quotas import Quotas
 from domain.paging import Page, PageRequest
 from domain.runs import Tag
 from domain.search import parse
@@ -42,21 +46,23 @@ _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
 class Models:
-    """Use-cases of the registry. `upload_limit` is in bytes."""
+    """Use-cases of the registry."""
 
     def __init__(
         self,
         *,
         models: ModelRepository,
         blobs: BlobStore,
+        carried: CarriedMetrics,
         clock: Clock,
-        upload_limit: int,
+        quotas: Quotas,
         storage: Storage = UNLIMITED,
     ) -> None:
         self._models = models
         self._blobs = blobs
+        self._carried = carried
         self._clock = clock
-        self._upload_limit = upload_limit
+        self._quotas = quotas
         self._storage = storage
 
     # --- models ----------------------------------------------------------------------------------
@@ -105,8 +111,7 @@ class Models:
             checked["description"] = rules.description(changes["description"])
         if "model_type" in changes:
             checked["model_type"] = rules.model_type(changes["model_type"])
-        if "tags" in changes:
-            checked["tags"] = rules.checked_tags(changes["tags"])
+        rules.checked_tag_changes(changes, checked)
         found = await self._allowed(scope, model)
         return await self._models.update(scope, found.id, checked, _milliseconds(self._clock.now()))
 
@@ -187,24 +192,33 @@ class Models:
         return await self._models.architectures(scope, version_ids)
 
     async def find_version(
-        self, scope: Scope, *, version_id: str | None = None, name: str | None = None, version: int | None = None
+        self,
+        scope: Scope,
+        *,
+        version_id: str | None = None,
+        name: str | None = None,
+        version: int | None = None,
+        alias: str | None = None,
     ) -> ModelVersion | None:
-        """A version by id, or by model name and number (the latest when there is no number); None when missing."""
+        """A version by id, or by model name and number or alias (without either the latest); None when missing."""
         scope.carry(KeyScope.MODELS_READ)
-        if (version_id is None) == (name is None) or (version_id is not None and version is not None):
-            raise BadUserInput("give either id, or name and perhaps version", field="id")
+        which = [given for given in (version_id, version, alias) if given is not None]
+        if (version_id is None) == (name is None) or len(which) > 1:
+            raise BadUserInput("give either id, or name and perhaps version or alias", field="id")
         if version_id is not None:
             wanted = ids.parse("ver", version_id)
             return (await self._models.versions_by_ids(scope, [wanted])).get(wanted)
         model = await self.find(scope, name=name)
         if model is None:
             return None
+        if alias is not None:
+            return await self._models.version_by_alias(scope, model.id, alias) if names.is_slug(alias) else None
         if version is None:
             return (await self._models.latest_of_models(scope, [model.id])).get(model.id)
         return await self._models.version_by_number(scope, model.id, version)
 
     async def get_version(self, scope: Scope, model: str, version: str) -> ModelVersion:
-        """A version by model (id or name) and number, or `latest`. Raises NotFound or BadUserInput."""
+        """A version by model (id or name) and number, `latest` or `@alias`. Raises NotFound or BadUserInput."""
         found = await self.get(scope, model)
         if version == "latest":
             latest = (await self._models.latest_of_models(scope, [found.id])).get(found.id)
@@ -212,9 +226,13 @@ class Models:
                 raise NotFound(f"model {found.name!r} has no READY version", field="version")
             return latest
         if version.startswith("@"):
-            raise NotFound(f"model {found.name!r} has no such alias", field="version")
+            alias = version[1:]
+            pointed = await self._models.version_by_alias(scope, found.id, alias) if names.is_slug(alias) else None
+            if pointed is None:
+                raise NotFound(f"model {found.name!r} has no such alias", field="version")
+            return pointed
         if _NUMBER.fullmatch(version) is None:
-            raise BadUserInput("expected a version number, or 'latest'", field="version")
+            raise BadUserInput("expected a version number, 'latest' or '@alias'", field="version")
         numbered = await self._models.version_by_number(scope, found.id, int(version))
         if numbered is None:
             raise NotFound(f"model {found.name!r} has no version {version}", field="version")
@@ -234,15 +252,21 @@ class Models:
     ) -> AbstractAsyncContextManager[IncomingFile]:
         """Room for the file of a new version; `announced` is the length the client claims, if it does.
 
-        Raises NotFound before a byte is read, PayloadTooLarge for what is announced too large, and Unavailable for
-        what the disk has no room for.
+        Raises NotFound before a byte is read, PayloadTooLarge for what is announced too large or a full workspace, and
+        Unavailable for what the disk has no room for.
         """
         await self._allowed(scope, model)
-        if announced is not None and announced > self._upload_limit:
-            raise PayloadTooLarge(f"{announced} bytes; a file may have {self._upload_limit}", field="file")
+        if announced is not None:
+            self._quotas.check_file(announced)
+        await self.check_room(scope, announced or 1)
         self._storage.require(Place.FILES, announced or 0)
         self._storage.require(Place.DATABASE)
-        return self._blobs.receive(limit=self._upload_limit)
+        return self._blobs.receive(limit=self._quotas.file_bytes)
+
+    def receive_beside(self, count: int) -> AbstractAsyncContextManager[IncomingFile]:
+        """Room for one more file beside the weights, of which there are `count` already. Raises Conflict."""
+        self._quotas.check_files(count + 2)
+        return self._blobs.receive(limit=self._quotas.file_bytes)
 
     async def add_version(
         self,
@@ -251,34 +275,26 @@ class Models:
         file: ReceivedFile,
         draft: VersionDraft,
         *,
+        extras: Sequence[tuple[str, ReceivedFile]] = (),
         client_token: str | None = None,
     ) -> ModelVersion:
-        """Checks a received file and registers it as the next version of a model.
+        """Checks a received file and registers it as the next version of a model; `extras` are the files beside it.
 
         Raises BadUserInput (also for a digest other than declared, a lying file, or an architecture that does not
-        match it), NotFound for the model or the run, Conflict for a reused client token. Then nothing has changed.
+        match it), NotFound for the model or the run, Conflict for a reused client token or too many files or versions,
+        and PayloadTooLarge for a full workspace. Then nothing has changed.
         """
         scope.carry(KeyScope.MODELS_WRITE)
         if draft.sha256 is not None and _SHA256.fullmatch(draft.sha256) is None:
             raise BadUserInput("expected 64 hexadecimal digits", field="sha256")
         if draft.sha256 is not None and draft.sha256.lower() != file.sha256:
             raise BadUserInput(f"the bytes received have the digest {file.sha256}", field="sha256")
-        run_id = None if draft.run_id is None else ids.parse("run", draft.run_id, field="run_id")
-        description, tags = rules.description(draft.description), rules.checked_tags(draft.tags)
-        metrics = rules.checked_metrics(draft.metrics)
+        said = rules.checked_draft(draft)
         found = await self._allowed(scope, model)
         name = file_name(draft.file_name, "")
         inspection, document = await asyncio.to_thread(rules.check_upload, file, name, draft.architecture)
-        table = inspection.table
-        fallback = "model.safetensors" if inspection.format is ModelFormat.SAFETENSORS else "model.bin"
-        stored = ModelFile(
-            name or fallback,
-            file.size_bytes,
-            file.sha256,
-            inspection.format,
-            table.parameter_count if table is not None else None,
-            "",
-        )
+        stored = stored_file(file, name, inspection)
+        beside = await self._beside(stored, extras)
         version = ModelVersion(
             id=ids.new("ver"),
             model_id=found.id,
@@ -286,13 +302,13 @@ class Models:
             version=0,
             status=ModelVersionStatus.READY,
             status_reason=None,
-            description=description,
-            tags=tags,
-            metrics=metrics,
+            description=said.description,
+            tags=said.tags,
+            metrics=said.metrics,
             file=stored,
             inputs=list(document.inputs) if document is not None else None,
             outputs=list(document.outputs) if document is not None else None,
-            run_id=run_id,
+            run_id=said.run_id,
             created_by_id=scope.principal.user_id,
             created_at=_milliseconds(self._clock.now()),
         )
@@ -303,13 +319,24 @@ class Models:
             sha256=file.sha256,
             file_name=stored.name,
             architecture=document.digest() if document is not None else None,
-            description=description,
-            tags={tag.key: tag.value for tag in tags},
-            metrics=metrics,
-            run_id=run_id,
+            description=said.description,
+            tags={tag.key: tag.value for tag in said.tags},
+            metrics=said.metrics,
+            run_id=said.run_id,
+            **({"extras": {each.name: each.sha256 for each in beside}} if beside else {}),
         )
         self._storage.take(len(draft.architecture or ""))
-        return await self._models.add_version(scope, NewVersion(version, document, table), file.place, token)
+        # Not part of the token: a run may measure more between two tries of the same upload.
+        version = replace(version, metrics=await self._carried.onto(scope, said.run_id, said.metrics))
+
+        async def place() -> None:
+            await file.place()
+            for _, extra in extras:
+                await extra.place()
+
+        return await self._models.add_version(
+            scope, NewVersion(version, document, inspection.table, beside), place, token
+        )
 
     async def update_version(self, scope: Scope, version_id: str, changes: VersionChanges) -> ModelVersion:
         """Changes what may change of a version. Raises NotFound or BadUserInput."""
@@ -317,8 +344,7 @@ class Models:
         checked = VersionChanges()
         if "description" in changes:
             checked["description"] = rules.description(changes["description"])
-        if "tags" in changes:
-            checked["tags"] = rules.checked_tags(changes["tags"])
+        rules.checked_tag_changes(changes, checked)
         if "metrics" in changes:
             checked["metrics"] = rules.checked_metrics(changes["metrics"])
         return await self._models.update_version(scope, wanted, checked)
@@ -362,6 +388,25 @@ class Models:
         await self.delete_version(scope, found.id)
 
     # --- inside ----------------------------------------------------------------------------------
+
+    async def writable(self, scope: Scope, model: str) -> Model:
+        """The model, by id or name, to which versions may be added. Raises BadUserInput, NotFound, Forbidden."""
+        return await self._allowed(scope, model)
+
+    async def check_room(self, scope: Scope, size: int, *, field: str = "file") -> None:
+        """Raises PayloadTooLarge where the workspace has no room for so many bytes; the last word is the database's."""
+        if self._quotas.workspace_bytes is not None:
+            self._quotas.check_workspace(await self._models.used(scope), size, field=field)
+
+    async def _beside(self, weights: ModelFile, extras: Sequence[tuple[str, ReceivedFile]]) -> tuple[ModelFile, ...]:
+        """The files beside the weights, inspected. Raises BadUserInput."""
+        found: tuple[ModelFile, ...] = ()
+        for name, extra in extras:
+            if name in {weights.name, *(file.name for file in found)}:
+                raise BadUserInput(f"two files are called {name!r}", field="files")
+            inspection = await asyncio.to_thread(inspect, extra, extra_name(name, field="files"), field="files")
+            found = (*found, stored_file(extra, name, inspection))
+        return found
 
     async def _allowed(self, scope: Scope, model: str, action: Action = Action.WRITE) -> Model:
         """The model, by id or name, with which this may be done. Raises BadUserInput, NotFound, Forbidden."""

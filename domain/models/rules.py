@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from domain import architecture as architectures
-from domain import names
+from domain import ids, names
 from domain.architecture import Architecture
 from domain.errors import BadUserInput
-from domain.models.files import FileBytes, Inspection, inspect
+from domain.models.at_rest import FileBytes
+from domain.models.entities import ModelChanges, VersionChanges, VersionDraft
+from domain.models.files import Inspection, inspect
 from domain.runs import Tag, make_tags
+from domain.runs.values import MAX_AT_ONCE, key
 from domain.safetensors import TensorEntry, TensorTable
 from domain.search import Attribute, AttributeKind, KeyedKind, Vocabulary
 
@@ -31,9 +35,44 @@ FILTER: Final = Vocabulary(
 """What the filter of a list of models may name."""
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedDraft:
+    """What a client says about a version, checked."""
+
+    description: str | None
+    tags: list[Tag]
+    metrics: dict[str, Any]
+    run_id: str | None
+
+
+def checked_draft(draft: VersionDraft) -> CheckedDraft:
+    """The texts, tags, figures and the run of a draft. Raises BadUserInput naming the field."""
+    return CheckedDraft(
+        description(draft.description),
+        checked_tags(draft.tags),
+        checked_metrics(draft.metrics),
+        None if draft.run_id is None else ids.parse("run", draft.run_id, field="run_id"),
+    )
+
+
 def checked_tags(tags: Sequence[Tag]) -> list[Tag]:
     """Tags in order of key. Raises BadUserInput for a bad key or text, two texts for one key, or too many."""
     return list(make_tags((tag.key, tag.value) for tag in tags))
+
+
+def checked_tag_changes(changes: ModelChanges | VersionChanges, checked: ModelChanges | VersionChanges) -> None:
+    """Moves what is said about tags over, checked. Raises BadUserInput, also for all tags together with single ones."""
+    if "tags" in changes:
+        if "tags_set" in changes or "tags_delete" in changes:
+            raise BadUserInput("give either all tags, or those to set and to remove", field="tags")
+        checked["tags"] = checked_tags(changes["tags"])
+    if "tags_set" in changes:
+        checked["tags_set"] = list(make_tags(((tag.key, tag.value) for tag in changes["tags_set"]), field="tags_set"))
+    if "tags_delete" in changes:
+        given = changes["tags_delete"]
+        if len(given) > MAX_AT_ONCE:
+            raise BadUserInput(f"at most {MAX_AT_ONCE} keys at once", field="tags_delete")
+        checked["tags_delete"] = [key(name, field=f"tags_delete[{place}]") for place, name in enumerate(given)]
 
 
 def checked_metrics(value: object, *, field: str = "metrics") -> dict[str, Any]:

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from persistence.models.repository import PostgresModels
+from persistence.models.uploads import PostgresFiles, PostgresUploads
 
-__all__ = ["PostgresModels"]
+__all__ = ["PostgresFiles", "PostgresModels", "PostgresUploads"]

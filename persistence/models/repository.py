@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final
@@ -19,6 +20,7 @@ from persistence import search
 from persistence.audit import change
 from persistence.idempotency import claim
 from persistence.models import files
+from persistence.models.changes import assignments, check_tags
 from persistence.models.files import workspace_of
 from persistence.models.rows import MODEL, model_key, read_model, tags_json
 from persistence.models.versions import PostgresVersions
@@ -66,10 +68,7 @@ class PostgresModels(PostgresVersions):
         return await self._present(scope, ids.from_uuid("mdl", first))
 
     async def update(self, scope: Scope, model_id: str, changes: ModelChanges, now: datetime) -> Model:
-        values: dict[str, object] = dict(changes)
-        if "tags" in changes:
-            values["tags"] = tags_json(changes["tags"])
-        places = [f"{column} = ${place}" for place, column in enumerate(values, start=4)]
+        places, arguments = assignments(changes, first=4)
         try:
             async with change(self._database) as tx:
                 row = await tx.fetchrow(
@@ -78,12 +77,13 @@ class PostgresModels(PostgresVersions):
                     workspace_of(scope),
                     ids.to_uuid(model_id),
                     now,
-                    *values.values(),
+                    *arguments,
                 )
                 if row is not None:
+                    check_tags(len(json.loads(row["tags"])))
                     tx.made(model_id)
         except asyncpg.UniqueViolationError as error:
-            raise _name_taken(str(values.get("name"))) from error
+            raise _name_taken(str(changes.get("name"))) from error
         if row is None:
             raise NotFound("there is no such model", field="id")
         return read_model(row)
@@ -98,11 +98,11 @@ class PostgresModels(PostgresVersions):
             if locked is None:
                 raise NotFound("there is no such model", field="id")
             versions = await tx.fetch(
-                "SELECT id, sha256 FROM model_versions WHERE model_id = $1 ORDER BY id FOR UPDATE", locked["id"]
+                "SELECT id FROM model_versions WHERE model_id = $1 ORDER BY id FOR UPDATE", locked["id"]
             )
             await files.refuse_in_use(tx, scope, [row["id"] for row in versions])
+            digests = await files.digests_of(tx, [row["id"] for row in versions])
             await tx.execute("DELETE FROM models WHERE id = $1", locked["id"])
-            digests = sorted({row["sha256"] for row in versions if row["sha256"] is not None})
             await files.drop_references(tx, scope, digests)
             tx.made(model_id)
             return digests
@@ -156,6 +156,9 @@ class PostgresModels(PostgresVersions):
         )
         found = await pages(self._database, listing, [ids.to_uuid(owner) for owner in owner_ids], page)
         return {owner: found[ids.to_uuid(owner)] for owner in owner_ids}
+
+    async def used(self, scope: Scope) -> int:
+        return await files.used(self._database, scope)
 
     async def unreferenced(self, digests: Sequence[str]) -> list[str]:
         return await files.unreferenced(self._database, digests)

@@ -14,6 +14,7 @@ from domain.access import Reach
 from domain.architecture import Architecture
 from domain.models import Model, ModelFile, ModelFormat, ModelVersion, ModelVersionStatus, download_url
 from domain.runs import Tag
+from domain.safetensors import TensorTable
 from domain.tensors import TensorSpec
 from persistence.reach import link
 
@@ -37,6 +38,13 @@ def architecture_json(document: Architecture) -> tuple[str, str, str]:
         json.dumps([spec.to_json() for spec in document.inputs]),
         json.dumps([spec.to_json() for spec in document.outputs]),
     )
+
+
+def tensors_json(table: TensorTable | None) -> str | None:
+    """The stored form of what tensors a file has."""
+    if table is None:
+        return None
+    return json.dumps([[entry.name, entry.dtype, list(entry.shape)] for entry in table.tensors.values()])
 
 
 def _tags(stored: str) -> list[Tag]:

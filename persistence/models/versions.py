@@ -18,26 +18,28 @@ from domain.access import ResourceKind, Scope
 from domain.architecture import Architecture, parse
 from domain.errors import Conflict, NotFound
 from domain.idempotency import ClientToken
-from domain.models import ModelVersion, NewVersion, VersionChanges, numbered
+from domain.models import UNBOUNDED, ModelVersion, NewVersion, Quotas, VersionChanges, numbered
 from domain.paging import Keyset, Page, PageRequest
 from persistence.audit import change
 from persistence.database import Connection, Database
 from persistence.idempotency import claim
 from persistence.models import files
+from persistence.models.changes import assignments, check_tags
 from persistence.models.files import workspace_of
-from persistence.models.rows import VERSION, architecture_json, read_version, tags_json
+from persistence.models.rows import VERSION, architecture_json, read_version, tags_json, tensors_json
 from persistence.pages import FIRST_ARGUMENT, Listing, pages
 from persistence.reach import reached, within
 
-_VERSIONS: Final = "model_versions v JOIN models m ON m.id = v.model_id"
+VERSIONS: Final = "model_versions v JOIN models m ON m.id = v.model_id"
 _NEWEST_VERSION: Final = (("v.created_at", "timestamptz"), ("v.id", "uuid"))
 
 
 class PostgresVersions:
     """The half of `domain.models.ModelRepository` that is about versions."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quotas: Quotas = UNBOUNDED) -> None:
         self._database = database
+        self._quotas = quotas
 
     # --- written --------------------------------------------------------------------------------
 
@@ -52,35 +54,33 @@ class PostgresVersions:
         async with change(self._database) as tx:
             first = await claim(tx, scope, token, ids.to_uuid(version.id))
             if first is None:
-                number = await _next_number(tx, scope, version)
+                await files.lock_room(tx, scope, self._quotas)
+                number = await next_number(tx, scope, version, self._quotas)
                 version = numbered(version, number)
-                await _check_run(tx, scope, version.run_id)
-                if version.file is not None:
-                    await files.lock(tx, version.file.sha256)
-                    await place()
-                    await files.refer(tx, scope, version.file, version.created_at)
-                await _insert_version(tx, scope, version, new)
+                await check_run(tx, scope, version.run_id)
+                kept = [*([version.file] if version.file is not None else []), *new.extras]
+                self._quotas.check_files(len(kept))
+                await files.check_room(tx, scope, self._quotas, kept)
+                await files.keep(tx, scope, kept, place, version.created_at)
+                await insert_version(tx, scope, version, new)
+                await files.write_files(tx, scope, ids.to_uuid(version.id), new.extras, version.created_at)
                 tx.made(version.id)
         if first is None:
             return version
         return await self._present_version(scope, ids.from_uuid("ver", first))
 
     async def update_version(self, scope: Scope, version_id: str, changes: VersionChanges) -> ModelVersion:
-        values: dict[str, object] = dict(changes)
-        if "tags" in changes:
-            values["tags"] = tags_json(changes["tags"])
-        if "metrics" in changes:
-            values["metrics"] = json.dumps(changes["metrics"])
-        if values:
-            places = ", ".join(f"{column} = ${place}" for place, column in enumerate(values, start=3))
+        places, arguments = assignments(changes, first=3)
+        if places:
             async with change(self._database) as tx:
-                changed = await tx.execute(
-                    f"UPDATE model_versions SET {places} WHERE workspace_id = $1 AND id = $2",  # noqa: S608 - keys of VersionChanges
+                row = await tx.fetchrow(
+                    f"UPDATE model_versions SET {', '.join(places)} WHERE workspace_id = $1 AND id = $2 RETURNING tags",  # noqa: S608 - keys of VersionChanges
                     workspace_of(scope),
                     ids.to_uuid(version_id),
-                    *values.values(),
+                    *arguments,
                 )
-                if changed:
+                if row is not None:
+                    check_tags(len(json.loads(row["tags"])))
                     tx.made(version_id)
         return await self._present_version(scope, version_id)
 
@@ -114,16 +114,16 @@ class PostgresVersions:
                 ids.to_uuid(version_id),
             )
             row = await tx.fetchrow(
-                "SELECT id, sha256 FROM model_versions WHERE model_id = $1 AND id = $2 FOR UPDATE",
+                "SELECT id FROM model_versions WHERE model_id = $1 AND id = $2 FOR UPDATE",
                 model,
                 ids.to_uuid(version_id),
             )
             if row is None:
                 raise NotFound("there is no such model version", field="id")
             await files.refuse_in_use(tx, scope, [row["id"]])
+            digests = await files.digests_of(tx, [row["id"]])
             await tx.execute("DELETE FROM model_versions WHERE id = $1", row["id"])
             await tx.execute("UPDATE models SET updated_at = GREATEST(updated_at, now()) WHERE id = $1", model)
-            digests = [row["sha256"]] if row["sha256"] is not None else []
             await files.drop_references(tx, scope, digests)
             tx.made(version_id)
             return digests
@@ -133,23 +133,35 @@ class PostgresVersions:
     async def versions_by_ids(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, ModelVersion]:
         readable, more = within(scope.reach(ResourceKind.MODELS), "v.model_id", 3)
         rows = await self._database.fetch(
-            f"SELECT {VERSION} FROM {_VERSIONS} WHERE v.workspace_id = $1 AND v.id = ANY($2::uuid[]){readable}",  # noqa: S608
+            f"SELECT {VERSION} FROM {VERSIONS} WHERE v.workspace_id = $1 AND v.id = ANY($2::uuid[]){readable}",  # noqa: S608
             workspace_of(scope),
             [ids.to_uuid(version_id) for version_id in version_ids],
             *more,
         )
-        return {version.id: version for version in map(_reader(scope), rows)}
+        return {version.id: version for version in map(reader(scope), rows)}
 
     async def version_by_number(self, scope: Scope, model_id: str, number: int) -> ModelVersion | None:
         if not 0 < number < 2**31 or model_id not in scope.reach(ResourceKind.MODELS):
             return None
         row = await self._database.fetchrow(
-            f"SELECT {VERSION} FROM {_VERSIONS} WHERE v.workspace_id = $1 AND v.model_id = $2 AND v.version = $3",  # noqa: S608
+            f"SELECT {VERSION} FROM {VERSIONS} WHERE v.workspace_id = $1 AND v.model_id = $2 AND v.version = $3",  # noqa: S608
             workspace_of(scope),
             ids.to_uuid(model_id),
             number,
         )
-        return None if row is None else _reader(scope)(row)
+        return None if row is None else reader(scope)(row)
+
+    async def version_by_alias(self, scope: Scope, model_id: str, alias: str) -> ModelVersion | None:
+        if model_id not in scope.reach(ResourceKind.MODELS):
+            return None
+        row = await self._database.fetchrow(
+            f"SELECT {VERSION} FROM {VERSIONS} JOIN model_aliases a ON a.version_id = v.id"  # noqa: S608
+            " WHERE v.workspace_id = $1 AND a.model_id = $2 AND a.name = $3",
+            workspace_of(scope),
+            ids.to_uuid(model_id),
+            alias,
+        )
+        return None if row is None else reader(scope)(row)
 
     async def versions_of_models(
         self, scope: Scope, model_ids: Sequence[str], page: PageRequest, offset: int = 0
@@ -157,11 +169,11 @@ class PostgresVersions:
         readable, more = within(scope.reach(ResourceKind.MODELS), "v.model_id", FIRST_ARGUMENT + 1)
         listing = Listing(
             columns=VERSION,
-            source=_VERSIONS,
+            source=VERSIONS,
             where=f"v.model_id = p.id AND v.workspace_id = ${FIRST_ARGUMENT}{readable}",
             order=(("v.version", "int"),),
             keyset=Keyset(("versions of model",), (int,)),
-            item=_reader(scope),
+            item=reader(scope),
             key=lambda row: (row["version"],),
             arguments=(workspace_of(scope), *more),
         )
@@ -174,11 +186,11 @@ class PostgresVersions:
         readable, more = within(scope.reach(ResourceKind.MODELS), "v.model_id", FIRST_ARGUMENT + 1)
         listing = Listing(
             columns=VERSION,
-            source=_VERSIONS,
+            source=VERSIONS,
             where=f"v.run_id = p.id AND v.workspace_id = ${FIRST_ARGUMENT}{readable}",
             order=_NEWEST_VERSION,
             keyset=Keyset(("versions of run",), (datetime, str)),
-            item=_reader(scope),
+            item=reader(scope),
             key=lambda row: (row["created_at"], ids.from_uuid("ver", row["id"])),
             arguments=(workspace_of(scope), *more),
         )
@@ -187,13 +199,13 @@ class PostgresVersions:
 
     async def latest_of_models(self, scope: Scope, model_ids: Sequence[str]) -> dict[str, ModelVersion]:
         rows = await self._database.fetch(
-            f"SELECT x.* FROM unnest($2::uuid[]) p(id) CROSS JOIN LATERAL (SELECT {VERSION} FROM {_VERSIONS}"  # noqa: S608
+            f"SELECT x.* FROM unnest($2::uuid[]) p(id) CROSS JOIN LATERAL (SELECT {VERSION} FROM {VERSIONS}"  # noqa: S608
             " WHERE v.model_id = p.id AND v.workspace_id = $1 AND v.status = 'ready'"
             " ORDER BY v.version DESC LIMIT 1) x",
             workspace_of(scope),
             [ids.to_uuid(model_id) for model_id in reached(scope.reach(ResourceKind.MODELS), model_ids)],
         )
-        return {version.model_id: version for version in map(_reader(scope), rows)}
+        return {version.model_id: version for version in map(reader(scope), rows)}
 
     async def architectures(self, scope: Scope, version_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         readable, more = within(scope.reach(ResourceKind.MODELS), "model_id", 3)
@@ -221,11 +233,13 @@ class PostgresVersions:
         return found
 
 
-def _reader(scope: Scope) -> Callable[[Record], ModelVersion]:
+def reader(scope: Scope) -> Callable[[Record], ModelVersion]:
+    """Reads rows of VERSION as the scope may."""
     return partial(read_version, runs=scope.reach(ResourceKind.RUNS))
 
 
-async def _next_number(tx: Connection, scope: Scope, version: ModelVersion) -> int:
+async def next_number(tx: Connection, scope: Scope, version: ModelVersion, quotas: Quotas = UNBOUNDED) -> int:
+    """The number of a new version. Raises NotFound for its model, and Conflict where that has all it may have."""
     number: int | None = await tx.fetchval(
         "UPDATE models SET next_version = next_version + 1, updated_at = GREATEST(updated_at, $3)"
         " WHERE workspace_id = $1 AND id = $2 RETURNING next_version - 1",
@@ -235,10 +249,18 @@ async def _next_number(tx: Connection, scope: Scope, version: ModelVersion) -> i
     )
     if number is None:
         raise NotFound("there is no such model", field="id")
+    # The model's row is locked, so nobody else adds a version meanwhile.
+    count: int = await tx.fetchval(
+        "SELECT count(*) FROM (SELECT 1 FROM model_versions WHERE model_id = $1 LIMIT $2) v",
+        ids.to_uuid(version.model_id),
+        quotas.model_versions,
+    )
+    quotas.check_versions(count)
     return number
 
 
-async def _check_run(tx: Connection, scope: Scope, run_id: str | None) -> None:
+async def check_run(tx: Connection, scope: Scope, run_id: str | None) -> None:
+    """Keeps a run from going until the transaction ends. Raises NotFound."""
     if run_id is None:
         return
     found = await tx.fetchval(
@@ -250,11 +272,9 @@ async def _check_run(tx: Connection, scope: Scope, run_id: str | None) -> None:
         raise NotFound("there is no such run", field="run_id")
 
 
-async def _insert_version(tx: Connection, scope: Scope, version: ModelVersion, new: NewVersion) -> None:
+async def insert_version(tx: Connection, scope: Scope, version: ModelVersion, new: NewVersion) -> None:
+    """The row of a version."""
     file = version.file
-    tensors = None
-    if new.table is not None:
-        tensors = json.dumps([[entry.name, entry.dtype, list(entry.shape)] for entry in new.table.tensors.values()])
     architecture = architecture_json(new.architecture) if new.architecture is not None else (None, None, None)
     await tx.execute(
         "INSERT INTO model_versions (id, workspace_id, model_id, version, status, status_reason, description, tags,"
@@ -274,6 +294,6 @@ async def _insert_version(tx: Connection, scope: Scope, version: ModelVersion, n
         ids.to_uuid(version.created_by_id),
         version.created_at,
         *((file.name, file.format.value, file.sha256, file.size_bytes, file.parameter_count) if file else (None,) * 5),
-        tensors,
+        tensors_json(new.table),
         *architecture,
     )

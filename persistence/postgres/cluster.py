@@ -212,6 +212,8 @@ def settings(layout: Layout, sockets: Path, overrides: Mapping[str, str]) -> lis
         "random_page_cost": "1.1",
         "jit": "off",
         "autovacuum_max_workers": "2",
+        # A table that grows from nothing to thousands of rows in seconds is looked at before its old plans hurt.
+        "autovacuum_naptime": "10s",
         "max_worker_processes": "4",
         "max_parallel_workers": "2",
         "timezone": "UTC",

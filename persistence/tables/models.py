@@ -50,6 +50,7 @@ class BlobRow(Model):
     class Meta:
         table = "blobs"
         unique_together = (("workspace", "sha256"),)
+        indexes = (Index(fields=("workspace_id", "size_bytes"), name="blobs_size"),)
 
 
 class ModelVersionRow(Model):
@@ -92,3 +93,68 @@ class ModelVersionRow(Model):
             Index(fields=("run_id", "created_at", "id"), name="model_versions_run"),
             Index(fields=("workspace_id", "sha256"), name="model_versions_blob"),
         )
+
+
+class ModelFileRow(Model):
+    """A file of a version beside its weights. Never changed or replaced: it goes with its version."""
+
+    id = fields.BigIntField(primary_key=True)
+    workspace: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False
+    )
+    version: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.ModelVersionRow", on_delete=fields.CASCADE, related_name=False
+    )
+    name = fields.CharField(max_length=128)
+    format = fields.CharField(max_length=32)
+    sha256 = fields.CharField(max_length=64)
+    size_bytes = fields.BigIntField()
+    parameter_count = fields.BigIntField(null=True)
+    created_at = fields.DatetimeField()
+
+    class Meta:
+        table = "model_files"
+        unique_together = (("version", "name"),)
+        indexes = (Index(fields=("workspace_id", "sha256"), name="model_files_blob"),)
+
+
+class ModelUploadRow(Model):
+    """The weights of a reserved version while they arrive. `received_bytes` are durable, and only ever grow."""
+
+    version: fields.OneToOneRelation[Model] = fields.OneToOneField(
+        "axonml.ModelVersionRow", on_delete=fields.CASCADE, related_name=False, primary_key=True
+    )
+    workspace: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.WorkspaceRow", on_delete=fields.RESTRICT, related_name=False
+    )
+    sha256 = fields.CharField(max_length=64)
+    size_bytes = fields.BigIntField()
+    received_bytes = fields.BigIntField(default=0)
+    architecture = fields.TextField(null=True)
+    touched_at = fields.DatetimeField()
+
+    class Meta:
+        table = "model_uploads"
+        indexes = (
+            Index(fields=("workspace_id", "size_bytes"), name="model_uploads_size"),
+            Index(fields=("touched_at",), name="model_uploads_age"),
+        )
+
+
+class ModelAliasRow(Model):
+    """A name of one version of a model, which may be moved to another one. It goes with the version."""
+
+    id = fields.BigIntField(primary_key=True)
+    model: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.ModelRow", on_delete=fields.CASCADE, related_name=False
+    )
+    name = fields.CharField(max_length=128)
+    version: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.ModelVersionRow", on_delete=fields.CASCADE, related_name=False
+    )
+    updated_at = fields.DatetimeField()
+
+    class Meta:
+        table = "model_aliases"
+        unique_together = (("model", "name"),)
+        indexes = (Index(fields=("version_id",), name="model_aliases_version"),)

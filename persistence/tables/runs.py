@@ -12,6 +12,8 @@ from tortoise.expressions import RawSQL
 from tortoise.indexes import Index
 from tortoise.models import Model
 
+from persistence.tables.indexes import FilledIndex
+
 PARAM_PREFIX: Final = 96
 """So many first characters of a param's text are in an index, in the order of code points."""
 
@@ -56,7 +58,7 @@ class RunRow(Model):
             Index(fields=("experiment_id", "created_at", "id"), name="runs_experiment"),
             Index(fields=("parent_id", "created_at", "id"), name="runs_parent"),
             Index(fields=("owner_id", "created_at", "id"), name="runs_owner"),
-            Index(fields=("purged_at",), name="runs_purged"),
+            FilledIndex("purged_at", "runs_purged"),
         )
 
 

@@ -18,7 +18,7 @@ from server.rest.errors import error_response
 from server.settings import LimitsSettings, StorageSettings
 
 _INGEST: Final = re.compile(r"/api/training/runs/[^/]+/(?:metrics|logs?|params|tags)")
-_UPLOAD: Final = re.compile(r"/api/models/[^/]+/versions(?:/[^/]+/content)?")
+_UPLOAD: Final = re.compile(r"/api/models/[^/]+/versions(?:/[^/]+/(?:content|files/[^/]+))?")
 _PREDICT: Final = re.compile(r"/api/inference/predict/[^/]+")
 _DRAINED: Final = 64 * 1024 * 1024
 _DRAIN_SECONDS: Final = 2.0

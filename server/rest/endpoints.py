@@ -46,7 +46,7 @@ def _config(given: EndpointConfigInput | None) -> ConfigChanges | None:
     return cast("ConfigChanges", {name: value for name, value in structs.asdict(given).items() if value is not UNSET})
 
 
-async def _bodies(request: Request, scope: Scope, found: Sequence[domain.Endpoint]) -> list[Endpoint]:
+async def endpoint_bodies(request: Request, scope: Scope, found: Sequence[domain.Endpoint]) -> list[Endpoint]:
     """Endpoints as REST shows them; the versions behind them are read together."""
     wanted = sorted({share.version_id for endpoint in found for share in endpoint.traffic})
     versions = await services_of(request).endpoints.served_versions(scope, wanted)
@@ -90,7 +90,7 @@ async def _settled(request: Request, scope: Scope, endpoint: domain.Endpoint, se
     """The endpoint after waiting, at most so long, for what the request set going."""
     if seconds > 0:
         endpoint = await services_of(request).endpoints.settled(scope, endpoint, seconds)
-    return answer((await _bodies(request, scope, [endpoint]))[0])
+    return answer((await endpoint_bodies(request, scope, [endpoint]))[0])
 
 
 async def _list(request: Request) -> Response:
@@ -98,7 +98,7 @@ async def _list(request: Request) -> Response:
     page = await services_of(request).endpoints.list(scope, given.page(), offset=given.offset)
     return answer(
         EndpointList(
-            items=await _bodies(request, scope, page.nodes),
+            items=await endpoint_bodies(request, scope, page.nodes),
             total=page.total_count,
             next_cursor=page.cursors[-1] if page.has_next_page and page.cursors else None,
         )
@@ -116,13 +116,13 @@ async def _create(request: Request) -> Response:
         start=given.start,
         client_token=idempotency_key(request),
     )
-    return answer((await _bodies(request, scope, [endpoint]))[0], 201)
+    return answer((await endpoint_bodies(request, scope, [endpoint]))[0], 201)
 
 
 async def _get(request: Request) -> Response:
     scope = scope_of(request)
     endpoint = await services_of(request).endpoints.get(scope, request.path_params["id"])
-    return answer((await _bodies(request, scope, [endpoint]))[0])
+    return answer((await endpoint_bodies(request, scope, [endpoint]))[0])
 
 
 async def _update(request: Request) -> Response:

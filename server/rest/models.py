@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from domain import models as domain
 from domain.access import Scope
 from domain.errors import BadUserInput, DomainError
 from domain.models import ModelChanges
+from domain.models.aliases import stage_of
 from domain.paging import PageRequest
 from domain.runs import Tag
 from domain.tensors import TensorSpec as DomainSpec
 from schema.scalars import write_datetime, write_int
 from server.edge.identity import request_id_of, scope_of
 from server.rest import upload
+from server.rest.downloads import file_answer
 from server.rest.errors import error_response
 from server.rest.handler import UnreadableBody, answer, idempotency_key, json_body, no_content, query, services_of
 from server.rest.operations import models as operations
-from server.rest.route import BYTES, Route
+from server.rest.route import Route
 from server.rest.structs.models import (
     Model,
     ModelCreate,
@@ -31,21 +33,13 @@ from server.rest.structs.models import (
     ModelFormat,
     ModelList,
     ModelPatch,
+    ModelUpload,
     ModelVersion,
     ModelVersionList,
     ModelVersionStatus,
+    Stage,
     TensorSpec,
 )
-
-MAX_RANGES: Final = 16
-_RANGE: Final = re.compile(r"(?=[0-9-]{2,40}$)([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
-_DOWNLOAD_HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "sandbox; default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
-    # Kept, but asked for each time: whoever reads it next must still be allowed to, and a name may have moved on.
-    "Cache-Control": "private, no-cache",
-    "Vary": "Authorization, Cookie",
-}
 
 
 class PageQuery(Struct, kw_only=True):
@@ -74,7 +68,9 @@ def _tags_out(tags: Sequence[Tag]) -> dict[str, str]:
 
 async def model_bodies(request: Request, scope: Scope, found: Sequence[domain.Model]) -> list[Model]:
     """Models as REST shows them; their latest versions are read together."""
-    latest = await services_of(request).models.latest_of_models(scope, [model.id for model in found])
+    services, wanted = services_of(request), [model.id for model in found]
+    latest = await services.models.latest_of_models(scope, wanted)
+    aliases = await services.aliases.of_models(scope, wanted)
     return [
         Model(
             id=model.id,
@@ -83,6 +79,7 @@ async def model_bodies(request: Request, scope: Scope, found: Sequence[domain.Mo
             model_type=model.model_type,
             tags=_tags_out(model.tags),
             latest_version=latest[model.id].version if model.id in latest else None,
+            aliases={alias.name: alias.version for alias in aliases.get(model.id, ())},
             user_id=model.owner_id,
             created_at=write_datetime(model.created_at),
             updated_at=write_datetime(model.updated_at),
@@ -92,12 +89,33 @@ async def model_bodies(request: Request, scope: Scope, found: Sequence[domain.Mo
 
 
 async def version_bodies(request: Request, scope: Scope, found: Sequence[domain.ModelVersion]) -> list[ModelVersion]:
-    """Versions as REST shows them; their architectures are read together."""
-    documents = await services_of(request).models.architectures(scope, [version.id for version in found])
-    return [_version_body(version, documents.get(version.id)) for version in found]
+    """Versions as REST shows them; what belongs to them is read together."""
+    services = services_of(request)
+    documents = await services.models.architectures(scope, [version.id for version in found])
+    named = await services.aliases.of_models(scope, sorted({version.model_id for version in found}))
+    beside = await services.model_files.beside(scope, [version.id for version in found])
+    arriving = [version.id for version in found if version.status is domain.ModelVersionStatus.UPLOADING]
+    uploads = await services.uploads.of_versions(scope, arriving) if arriving else {}
+    return [
+        _version_body(
+            version,
+            documents.get(version.id),
+            [alias.name for alias in named.get(version.model_id, ()) if alias.version_id == version.id],
+            beside.get(version.id, []),
+            uploads.get(version.id),
+        )
+        for version in found
+    ]
 
 
-def _version_body(version: domain.ModelVersion, document: dict[str, Any] | None) -> ModelVersion:
+def _version_body(
+    version: domain.ModelVersion,
+    document: dict[str, Any] | None,
+    aliases: list[str],
+    beside: list[domain.ModelFile],
+    arriving: domain.Upload | None,
+) -> ModelVersion:
+    weights = None if version.file is None else file_body(version.file)
     return ModelVersion(
         id=version.id,
         model_id=version.model_id,
@@ -107,8 +125,12 @@ def _version_body(version: domain.ModelVersion, document: dict[str, Any] | None)
         status_reason=version.status_reason,
         description=version.description,
         tags=_tags_out(version.tags),
+        aliases=aliases,
+        stage=Stage(stage_of(aliases, version.tags).value),
         metrics=version.metrics,
-        file=_file_body(version.file),
+        file=weights,
+        files=[*([] if weights is None else [weights]), *map(file_body, beside)],
+        upload=_upload_body(arriving),
         architecture=document,
         inputs=_specs(version.inputs),
         outputs=_specs(version.outputs),
@@ -120,9 +142,19 @@ def _version_body(version: domain.ModelVersion, document: dict[str, Any] | None)
     )
 
 
-def _file_body(file: domain.ModelFile | None) -> ModelFile | None:
-    if file is None:
+def _upload_body(found: domain.Upload | None) -> ModelUpload | None:
+    if found is None or found.expires_at is None:
         return None
+    return ModelUpload(
+        received=write_int(found.received),
+        size_bytes=write_int(found.size_bytes),
+        sha256=found.sha256,
+        expires_at=write_datetime(found.expires_at),
+    )
+
+
+def file_body(file: domain.ModelFile) -> ModelFile:
+    """A file as REST shows it."""
     return ModelFile(
         name=file.name,
         size_bytes=write_int(file.size_bytes),
@@ -230,10 +262,17 @@ async def _received(request: Request) -> domain.ModelVersion:
     scope, models, model = scope_of(request), services_of(request).models, request.path_params["id"]
     upload.check_kind(request)
     token = idempotency_key(request)
-    async with await models.receive(scope, model, announced=upload.announced(request)) as incoming:
-        draft = await upload.receive(request, incoming)
+    async with AsyncExitStack() as stack:
+
+        async def beside(count: int) -> domain.IncomingFile:
+            return await stack.enter_async_context(models.receive_beside(count))
+
+        announced = upload.announced(request)
+        incoming = await stack.enter_async_context(await models.receive(scope, model, announced=announced))
+        received = await upload.receive(request, incoming, beside)
         file = await incoming.finish()
-        return await models.add_version(scope, model, file, draft, client_token=token)
+        extras = [(name, await extra.finish()) for name, extra in received.extras]
+        return await models.add_version(scope, model, file, received.draft, extras=extras, client_token=token)
 
 
 async def _version(request: Request) -> Response:
@@ -248,34 +287,7 @@ async def _version_delete(request: Request) -> Response:
 
 
 async def _download(request: Request) -> Response:
-    file, path = await services_of(request).models.content(scope_of(request), *_place(request))
-    etag = f'"{file.sha256}"'
-    headers = {**_DOWNLOAD_HEADERS, "ETag": etag}
-    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if etag in known or "*" in known:
-        return Response(status_code=304, headers=headers)
-    if not _satisfiable(request, file.size_bytes):
-        problem = BadUserInput(f"the range lies outside the file of {file.size_bytes} bytes", field="Range")
-        extent = {"Content-Range": f"bytes */{file.size_bytes}"}
-        return error_response(problem, request_id_of(request.scope), status=416, headers=extent)
-    return FileResponse(path, headers=headers, media_type=BYTES, filename=file.name)
-
-
-def _satisfiable(request: Request, size: int) -> bool:
-    """Whether the file has the bytes asked for. A range that is malformed, or of many parts, counts as none."""
-    given = request.headers.get("range")
-    if given is None:
-        return True
-    parts = [part.strip() for part in given.removeprefix("bytes=").split(",", MAX_RANGES)]
-    found = [_RANGE.fullmatch(part) for part in parts]
-    if given.startswith("bytes=") and len(parts) <= MAX_RANGES and all(found):
-        bounds = [(int(part[1] or 0), part[2]) for part in found if part is not None]
-        if any(part is not None and not part[1] and int(part[2] or 0) == 0 for part in found):
-            return False  # the last zero bytes
-        if all(not end or start <= int(end) for start, end in bounds):
-            return all(start < size for start, _ in bounds)
-    request.scope["headers"] = [header for header in request.scope["headers"] if header[0].lower() != b"range"]
-    return True
+    return file_answer(request, *await services_of(request).models.content(scope_of(request), *_place(request)))
 
 
 async def _architecture(request: Request) -> Response:

@@ -20,6 +20,7 @@ Method = Literal["get", "post", "put", "patch", "delete"]
 Security = Literal["public", "bearer", "optional"]
 
 JSON: Final = "application/json"
+SCHEMA_JSON: Final = "application/schema+json"
 NDJSON: Final = "application/x-ndjson"
 BYTES: Final = "application/octet-stream"
 MULTIPART: Final = "multipart/form-data"

@@ -7,7 +7,9 @@ from typing import Final
 from starlette.routing import WebSocketRoute
 
 from server.rest import (
+    aliases,
     audit,
+    documentation,
     endpoints,
     experiments,
     identity,
@@ -21,6 +23,7 @@ from server.rest import (
     second_factors,
     stream,
     system,
+    uploads,
 )
 from server.rest.route import Route
 
@@ -36,9 +39,12 @@ ROUTES: Final[tuple[Route, ...]] = (
     *stream.ROUTES,
     *logs.ROUTES,
     *models.ROUTES,
+    *uploads.ROUTES,
+    *aliases.ROUTES,
     *endpoints.ROUTES,
     *system.ROUTES,
     *audit.ROUTES,
+    *documentation.ROUTES,
 )
 
 SOCKETS: Final[tuple[WebSocketRoute, ...]] = stream.SOCKETS

@@ -7,7 +7,7 @@ only the small parts are kept, within a bound. Part names are a fixed set; a fil
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from domain.errors import BadUserInput, PayloadTooLarge, UnsupportedMediaType
 from domain.models import IncomingFile, VersionDraft
+from domain.models.files import extra_name
 from domain.runs import Tag
 from server.rest.handler import InvalidBody, UnreadableBody, decode, media_type, query
 from server.rest.route import BYTES, MULTIPART
@@ -29,7 +30,12 @@ DISCARD_BYTES: Final = 64 * 1024 * 1024
 DISCARD_SECONDS: Final = 5.0
 MAX_FIELDS_BYTES: Final = 8 * 1024 * 1024
 FILE: Final = "file"
+EXTRA: Final = "files"
 FIELDS: Final = ("architecture", "description", "metrics", "run_id", "tags", "sha256")
+
+
+Beside = Callable[[int], Awaitable[IncomingFile]]
+"""Room for a further file, of which there are so many already."""
 
 
 class RawUpload(Struct, kw_only=True):
@@ -59,32 +65,45 @@ def check_kind(request: Request) -> None:
         _boundary(request)
 
 
-async def receive(request: Request, incoming: IncomingFile) -> VersionDraft:
-    """Streams the file into `incoming`; what the client says about it.
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a request brought beside the weights: what it says about them, and further files by name."""
 
-    Raises UnreadableBody (not a whole form), InvalidBody (an unknown, repeated or unreadable part) or
-    PayloadTooLarge.
+    draft: VersionDraft
+    extras: list[tuple[str, IncomingFile]] = field(default_factory=list)
+
+
+async def receive(request: Request, incoming: IncomingFile, beside: Beside) -> Received:
+    """Streams the weights into `incoming`, and each further file into what `beside` gives for it.
+
+    Raises UnreadableBody (not a whole form), InvalidBody (an unknown, repeated or unreadable part), PayloadTooLarge or
+    Conflict (too many files).
     """
     if media_type(request) == BYTES:
         given = query(request, RawUpload)
-        async for chunk in _chunks(request):
+        async for chunk in chunks(request):
             await incoming.write(chunk)
-        return _draft(None, {name: value for name in FIELDS if (value := getattr(given, name)) is not None})
+        texts = {name: value for name in FIELDS if (value := getattr(given, name)) is not None}
+        return Received(_draft(None, texts))
     form = _Form()
+    targets = [incoming]
     try:
         parser = MultipartParser(_boundary(request), form.callbacks())
-        async for chunk in _chunks(request):
+        async for chunk in chunks(request):
             parser.write(chunk)
-            for data in form.taken():
-                await incoming.write(data)
+            for place, data in form.taken():
+                while len(targets) <= place:
+                    targets.append(await beside(len(targets) - 1))
+                await targets[place].write(data)
         parser.finalize()
     except FormParserError as error:
         raise UnreadableBody(f"the body is not multipart form data: {error}") from None
     form.check_whole()
-    return _draft(form.file_name, form.texts())
+    return Received(_draft(form.file_name, form.texts()), list(zip(form.extras, targets[1:], strict=True)))
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
+async def chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes, and a note at its end that nothing of it is left."""
     async for chunk in request.stream():
         if chunk:
             yield chunk
@@ -134,6 +153,7 @@ class _Form:
     """The state between the parser's callbacks."""
 
     file_name: str | None = None
+    extras: list[str] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
     _name: str = ""
     _header: bytearray = field(default_factory=bytearray)
@@ -141,7 +161,7 @@ class _Form:
     _disposition: bytes = b""
     _fields: dict[str, bytearray] = field(default_factory=dict)
     _kept: int = 0
-    _file: list[bytes] = field(default_factory=list)
+    _pieces: list[tuple[int, bytes]] = field(default_factory=list)
     _ended: bool = False
 
     def callbacks(self) -> Any:
@@ -155,10 +175,10 @@ class _Form:
             "on_end": self._end,
         }
 
-    def taken(self) -> list[bytes]:
-        """The bytes of the file that arrived since the last call."""
-        data, self._file = self._file, []
-        return data
+    def taken(self) -> list[tuple[int, bytes]]:
+        """The bytes of files that arrived since the last call: of the weights as 0, of the others from 1 on."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
 
     def check_whole(self) -> None:
         if not self._ended:
@@ -189,21 +209,24 @@ class _Form:
         name = options.get(b"name", b"").decode("utf-8", "replace")
         if kind != b"form-data" or not name:
             raise UnreadableBody("a part has no name")
-        if name != FILE and name not in FIELDS:
-            raise InvalidBody(f"unknown part; known are {FILE}, {', '.join(FIELDS)}", field=name[:100])
-        if name in self._seen:
+        if name not in (FILE, EXTRA, *FIELDS):
+            raise InvalidBody(f"unknown part; known are {FILE}, {EXTRA}, {', '.join(FIELDS)}", field=name[:100])
+        if name in self._seen and name != EXTRA:
             raise InvalidBody("the part is given twice", field=name)
         self._seen.add(name)
         self._name = name
         if name == FILE:
             given = options.get(b"filename")
             self.file_name = None if given is None else given.decode("utf-8", "replace")
+        elif name == EXTRA:
+            self.extras.append(extra_name(options.get(b"filename", b"").decode("utf-8", "replace"), field=EXTRA))
+            self._pieces.append((len(self.extras), b""))  # so that an empty one is there too
         else:
             self._fields[name] = bytearray()
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._name == FILE:
-            self._file.append(data[start:end])
+        if self._name in (FILE, EXTRA):
+            self._pieces.append((0 if self._name == FILE else len(self.extras), data[start:end]))
             return
         self._kept += end - start
         if self._kept > MAX_FIELDS_BYTES:

@@ -18,8 +18,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from domain.architecture import Architecture
+from domain.architecture import Architecture, Node
 from domain.errors import BadUserInput
+from domain.operators import OPERATORS
 from domain.safetensors import read_table
 from domain.tensors import Array, DType
 from serving.replica import modules
@@ -29,12 +30,16 @@ _DTYPES = {DType.FLOAT16: torch.float16, DType.FLOAT32: torch.float32, DType.FLO
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Apply `function` to registers `sources`, store in `target`, then drop the registers `spent`."""
+    """Apply `function` to registers `sources`, store in `target`, then drop the registers `spent`.
+
+    A function with several results stores those that are used: `parts` are their places and registers.
+    """
 
     function: Any
     sources: tuple[int, ...]
     target: int
     spent: tuple[int, ...]
+    parts: tuple[tuple[int, int], ...] = ()
 
 
 class Program:
@@ -43,7 +48,9 @@ class Program:
     def __init__(self, architecture: Architecture, functions: Mapping[str, Any]) -> None:
         self._architecture = architecture
         self._functions = functions
-        names = [spec.name for spec in architecture.inputs] + [node.id for node in architecture.nodes]
+        names = [spec.name for spec in architecture.inputs]
+        for node in architecture.nodes:
+            names += _results(node)
         self._registers = {name: number for number, name in enumerate(names)}
         self._inputs = [(spec.name, self._registers[spec.name]) for spec in architecture.inputs]
         self._outputs = [(result.name, self._registers[result.node]) for result in architecture.results]
@@ -61,34 +68,42 @@ class Program:
             for name, register in self._inputs:
                 values[register] = torch.from_numpy(inputs[name])
             for step in self._steps:
-                values[step.target] = step.function(*[values[source] for source in step.sources])
+                result = step.function(*[values[source] for source in step.sources])
+                if step.parts:
+                    for place, register in step.parts:
+                        values[register] = result[place]
+                else:
+                    values[step.target] = result
                 for register in step.spent:
                     values[register] = None
             found: dict[str, Array] = {}
             for name, register in self._outputs:
-                result = values[register]
-                if result is None:
+                value = values[register]
+                if value is None:
                     raise RuntimeError(f"output {name!r} was not computed")
-                found[name] = result.contiguous().numpy()
+                found[name] = value.contiguous().numpy()
             return found
+
+
+def _results(node: Node) -> list[str]:
+    """The names of all that a node gives, the main value first."""
+    return [node.id, *(f"{node.id}:{name}" for name, _ in OPERATORS[node.op].more_outputs)]
 
 
 def _schedule(architecture: Architecture, functions: Mapping[str, Any], registers: Mapping[str, int]) -> list[_Step]:
     """Steps of the nodes that outputs depend on; values are dropped after their last use."""
-    results = {result.node for result in architecture.results}
-    needed = set(results)
-    for node in reversed(architecture.nodes):
-        if node.id in needed:
-            needed.update(node.inputs)
+    kept = {result.node for result in architecture.results}
     steps: list[_Step] = []
-    seen = set(results)  # walking backwards, the first use met is the last one
+    used = set(kept)  # walking backwards, the first use met is the last one
     for node in reversed(architecture.nodes):
-        if node.id not in needed:
+        results = _results(node)
+        if used.isdisjoint(results):
             continue
-        spent = tuple(registers[name] for name in dict.fromkeys(node.inputs) if name not in seen)
-        seen.update(node.inputs)
+        spent = tuple(registers[name] for name in dict.fromkeys(node.inputs) if name not in used)
+        used.update(node.inputs)
         sources = tuple(registers[name] for name in node.inputs)
-        steps.append(_Step(functions[node.id], sources, registers[node.id], spent))
+        parts = tuple((place, registers[name]) for place, name in enumerate(results) if name in used)
+        steps.append(_Step(functions[node.id], sources, registers[node.id], spent, parts if len(results) > 1 else ()))
     return steps[::-1]
 
 
@@ -116,9 +131,10 @@ def load(architecture: Architecture, path: Path, *, sha256: str | None = None) -
 def _assign(name: str, module: nn.Module, weights: dict[str, Tensor]) -> None:
     own: dict[str, Tensor] = {}
     for key, placeholder in module.state_dict().items():
-        tensor = weights.pop(f"{name}.{key}")
+        full = modules.tensor_name(name, module, key)
+        tensor = weights.pop(full)
         if tensor.shape != placeholder.shape or tensor.dtype != placeholder.dtype:
-            raise BadUserInput(f"tensor '{name}.{key}' does not fit its module", field="architecture")
+            raise BadUserInput(f"tensor {full!r} does not fit its module", field="architecture")
         own[key] = tensor
     module.load_state_dict(own, strict=True, assign=True)
     module.requires_grad_(requires_grad=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -77,6 +78,27 @@ async def test_versions_are_found_changed_and_deleted(product: Product) -> None:
     delete = "mutation($id: ID!) { modelVersionDelete(input: {id: $id}) { id } }"
     assert (await product.graphql(delete, id=one))["modelVersionDelete"]["id"] == one
     assert await _refused(product, delete, id=one) == ("NOT_FOUND", "id")
+
+
+async def test_single_tags_are_set_and_removed_beside_others(product: Product) -> None:
+    made = (await product.graphql(CREATE, i={"name": "m", "tags": [{"key": "a", "value": "1"}]}))["modelCreate"]
+    uploaded = (await product.rest("POST", "/api/models/m/versions", files={"file": ("w.bin", weights_file())})).json()
+    for query, name, wanted in (
+        (UPDATE, "modelUpdate", made["id"]),
+        (VERSION_UPDATE, "modelVersionUpdate", uploaded["id"]),
+    ):
+        await product.graphql(query, i={"id": wanted, "tags": [{"key": "a", "value": "1"}]})
+        pieces = [{"id": wanted, "tagsSet": [{"key": f"k{number}", "value": "x"}]} for number in range(8)]
+        await asyncio.gather(*(product.graphql(query, i=piece) for piece in pieces))
+        last = {"id": wanted, "tagsSet": [{"key": "b", "value": "2"}], "tagsDelete": ["a", "k0", "never"]}
+        changed = (await product.graphql(query, i=last))[name]
+        assert [tag["key"] for tag in changed["tags"]] == ["b", *(f"k{number}" for number in range(1, 8))]
+        both = {"id": wanted, "tags": [], "tagsDelete": ["b"]}
+        assert await _refused(product, query, i=both) == ("BAD_USER_INPUT", "tags")
+        bad = {"id": wanted, "tagsDelete": [" b"]}
+        assert await _refused(product, query, i=bad) == ("BAD_USER_INPUT", "tagsDelete[0]")
+        full = [{"key": f"f{number}", "value": ""} for number in range(1_000)]
+        assert await _refused(product, query, i={"id": wanted, "tagsSet": full}) == ("CONFLICT", "tagsSet")
 
 
 async def test_malformed_look_ups_are_refused(product: Product) -> None:

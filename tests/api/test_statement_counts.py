@@ -37,10 +37,13 @@ query Deep($first: Int!) {
             totalCount
             nodes {
               createdBy { name }
+              aliases
+              file { tensors(first: 2) { totalCount nodes { name } } }
               run { name }
               model {
                 owner { name }
                 latestVersion { version }
+                aliases { name version { version } }
                 versions(first: 2) {
                   totalCount
                   nodes {
@@ -109,6 +112,7 @@ async def grown(product: Product, number: int) -> None:
     assert uploaded.status_code == 201, uploaded.text
     await product.graphql(
         """mutation ($name: String!, $version: ID!) {
+          modelAliasSet(input: {versionId: $version, alias: "champion"}) { id }
           endpointCreate(input: {name: $name, versionId: $version}) { id }
         }""",
         name=f"e{number}",
@@ -157,6 +161,8 @@ async def test_five_levels_deep_the_count_stays(product: Product, monkeypatch: p
             (run,) = [run for run in experiment["runs"]["nodes"] if run["modelVersions"]["totalCount"]]
             assert [metric["key"] for metric in run["metrics"]] == ["loss", "lr"]
             assert run["children"]["totalCount"] == 1
+            assert run["modelVersions"]["nodes"][0]["aliases"] == ["champion"]
+            assert run["modelVersions"]["nodes"][0]["file"]["tensors"]["totalCount"] == 2
             version = run["modelVersions"]["nodes"][0]["model"]["versions"]["nodes"][0]
             assert version["endpoints"]["nodes"][0]["traffic"][0]["version"]["version"] == 1
         counts[parents] = sum(seen.values())

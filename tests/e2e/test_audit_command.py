@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+import httpx
+
 from tests.support.servers import REPOSITORY, Server, server, until
 
 
@@ -30,6 +32,21 @@ async def command(served: Server, *words: str) -> tuple[int, str]:
     return process.returncode, printed.decode()
 
 
+async def scrubbed(served: Server) -> None:
+    """The files of the registry are read beside the server, before and after a byte of one has changed."""
+    async with httpx.AsyncClient(base_url=served.url, headers=served.headers) as http:
+        await http.post("/api/models", json={"name": "m"})
+        sent = await http.post("/api/models/m/versions", files={"file": ("w.bin", b"weights of a model")})
+    sha256 = sent.json()["file"]["sha256"]
+    code, printed = await command(served, "models", "scrub")
+    assert (code, printed) == (0, "1 files, 18 bytes read; 0 missing or damaged.\n")
+    (kept,) = served.data.glob(f"blobs/sha256/*/*/{sha256}")
+    kept.chmod(0o600)
+    kept.write_bytes(b"weights of a Model")
+    code, printed = await command(served, "models", "scrub", "--rate", "0")
+    assert (code, f"damaged {sha256}: " in printed, "needed by default/m version 1" in printed) == (1, True, True)
+
+
 async def test_beside_a_running_server_and_without_it(folder: Path) -> None:
     async with server(folder) as served:
         served.key = served.token  # the log is for people, not for keys
@@ -43,6 +60,7 @@ async def test_beside_a_running_server_and_without_it(folder: Path) -> None:
         assert code == 0, printed
         code, printed = await command(served, "secrets", "rotate")
         assert (code, "stop the server first" in printed) == (1, True)
+        await scrubbed(served)
 
         assert await served.terminate() == 0
         code, printed = await command(served, "secrets", "rotate")

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.support.registry import files_under, weights_file
-from tests.support.servers import Server, server
+from tests.support.servers import Server, server, until
 
 log = logging.getLogger(__name__)
 
@@ -149,3 +149,54 @@ async def test_an_upload_of_three_gigabytes_takes_no_memory(folder: Path, databa
     assert shutil.disk_usage(folder).free > 10 * 1024**3, "this test writes 6 GiB"
     grown = await _there_and_back(folder, database_url, {"form": 3072 * MIB, "raw": 3073 * MIB})
     assert max(grown.values()) < MOST_GROWTH, grown
+
+
+async def test_a_killed_server_goes_on_with_an_upload_where_it_was(folder: Path, database_url: str) -> None:
+    big = BigFile(200 * MIB)
+    data = b"".join([piece async for piece in big.pieces()])
+    content = "/api/models/m/versions/1/content"
+
+    def piece(start: int) -> dict[str, Any]:
+        async def rest() -> AsyncIterator[bytes]:
+            for at in range(start, len(data), PIECE):
+                yield data[at : at + PIECE]
+                if start == 0 and at >= 150 * MIB:
+                    await asyncio.Event().wait()  # the client has more to send, but the server will be gone
+
+        headers = {"Content-Type": "application/octet-stream", "Upload-Offset": str(start)}
+        return {"content": rest(), "headers": headers}
+
+    async with server(folder, environment={"AXONML_DATABASE_URL": database_url}) as served:
+        async with served.http(timeout=60) as http:
+            assert (await http.post("/api/models", json={"name": "m"})).status_code == 201
+            reserved = {"sha256": big.sha256, "size_bytes": big.size, "file_name": "w.safetensors"}
+            assert (await http.post("/api/models/m/uploads", json=reserved)).status_code == 201
+            sending = asyncio.create_task(http.put(content, **piece(0)))
+
+            async def saved() -> int:
+                return int((await http.head(content)).headers["Upload-Offset"])
+
+            async def much() -> bool:
+                return await saved() >= 128 * MIB
+
+            await until(much, "nothing was saved while it arrived")
+            before = await saved()
+            await served.kill()
+            assert isinstance((await asyncio.gather(sending, return_exceptions=True))[0], httpx.TransportError)
+        await served.start()
+        async with served.http(timeout=60) as http, Memory(served) as memory:
+            offset = int((await http.head(content)).headers["Upload-Offset"])
+            assert before <= offset <= big.size
+            slowest = 0.0
+            sending = asyncio.create_task(http.put(content, **piece(offset)))
+            while not sending.done():
+                began = time.monotonic()
+                assert (await http.get("/health")).status_code == 200
+                slowest = max(slowest, time.monotonic() - began)
+            answer = sending.result()
+            assert (answer.status_code, answer.json()["file"]["sha256"]) == (200, big.sha256), answer.text
+            assert await _download(http, answer.json()) == (big.size, big.sha256)
+        log.info("slowest answer beside it: %.3f s, growth %.1f MiB", slowest, memory.growth / MIB)
+        assert slowest < 2, "what was stored is read again in a thread, and never in the way of others"
+        assert memory.growth < MOST_GROWTH + 30 * MIB, "all that a new process loads is in it"
+        assert files_under(served.data / "blobs") == [big.sha256]

@@ -333,7 +333,7 @@ async def test_an_invite_makes_an_account_by_keyboard_alone(browser: Browser, si
         await expect(form.get_by_label("Password")).to_be_focused()
         await page.keyboard.type("password1234567")
         await page.keyboard.press("Enter")
-        await expect(alert(form)).to_contain_text("commonly used")
+        await expect(alert(form)).to_contain_text("easily guessed")
         await expect(form.get_by_label("Password")).to_have_attribute("aria-invalid", "true")
         assert await visitor.cookies() == {}
         await page.keyboard.type(PASSWORD)

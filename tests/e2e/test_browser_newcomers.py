@@ -101,7 +101,7 @@ async def test_an_administrator_and_a_newcomer_are_led_to_their_second_factors(
             await type_all(page, BO, "Bo", TOO_SHORT)
             await expect(form.get_by_label("Password")).to_be_focused()
             await type_all(page, "password")
-            await expect(alert(form)).to_contain_text("commonly used")
+            await expect(alert(form)).to_contain_text("easily guessed")
             await type_all(page, SHORT)
             await expect(page.get_by_role("status")).to_contain_text("There is an account for this address now")
             assert await visitor.cookies() == {}

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from domain.architecture import parse
+from domain.architecture import Architecture, parse
 from domain.errors import BadUserInput
 from domain.operators import OPERATORS
 from domain.tensors import DType
 from serving.replica import program
-from serving.replica.modules import BUILDERS, build
+from serving.replica.modules import BUILDERS, build, tensor_name
 from tests.support.models import NUMPY, document, linear, lookup, mlp, node, saved, scaled_identity, weights
 
 DTYPES = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64}
@@ -58,8 +58,112 @@ SAMPLES: list[tuple[list[int], list[Any]]] = [
     ([2, 3], [node("a", "transpose", "x", dim0=1, dim1=2), node("n", "matmul", "x", "a")]),
     ([2, 3], [node("a", "Tanh", "x"), node("n", "cat", "x", "a", dim=-1)]),
     ([2, 3, 4], [node("n", "mean", "x", dim=[-1, 1])]),
+    ([2, 5, 6, 7], [node("n", "Conv3d", "x", in_channels=2, out_channels=3, kernel_size=[3, 2, 2], padding=1)]),
+    ([4, 5], [node("n", "ConvTranspose1d", "x", in_channels=4, out_channels=6, kernel_size=3, stride=2, groups=2)]),
+    ([3, 5, 4], [node("n", "ConvTranspose2d", "x", in_channels=3, out_channels=2, kernel_size=[3, 2], stride=2,
+                      padding=1, output_padding=[1, 0], dilation=[2, 1], bias=False)]),
+    ([2, 2, 3, 2], [node("n", "ConvTranspose3d", "x", in_channels=2, out_channels=1, kernel_size=2, stride=2)]),
+    ([3, 2, 2, 2], [node("n", "BatchNorm3d", "x", num_features=3)]),
+    ([3, 5], [node("n", "InstanceNorm1d", "x", num_features=3, affine=True)]),
+    ([3, 4, 4], [node("n", "InstanceNorm2d", "x", num_features=3)]),
+    ([4, 6], [node("n", "RMSNorm", "x", normalized_shape=[6])]),
+    ([4, 6], [node("n", "RMSNorm", "x", normalized_shape=[4, 6], eps=1e-6, elementwise_affine=False)]),
+    ([4, 6], [node("n", "PReLU", "x", num_parameters=4)]),
+    ([7], [node("n", "PReLU", "x")]),
+    *[([7], [node("n", op, "x")]) for op in ("Mish", "LogSigmoid", "Softsign", "Hardsigmoid", "SELU", "exp", "abs",
+                                             "sin", "cos")],
+    ([7], [node("n", "Hardtanh", "x", min_val=-0.5, max_val=0.25)]),
+    ([6, 3], [node("n", "GLU", "x", dim=1)]),
+    ([2, 5, 6, 4], [node("n", "MaxPool3d", "x", kernel_size=2)]),
+    ([2, 5, 6, 4], [node("n", "AvgPool3d", "x", kernel_size=[2, 3, 1], stride=1)]),
+    ([2, 5, 6, 4], [node("n", "AdaptiveAvgPool3d", "x", output_size=2)]),
+    ([2, 9], [node("n", "AdaptiveMaxPool1d", "x", output_size=3)]),
+    ([2, 9, 7], [node("n", "AdaptiveMaxPool2d", "x", output_size=[3, 2])]),
+    ([2, 3, 4], [node("n", "Upsample", "x", scale_factor=3)]),
+    ([2, 3, 4], [node("n", "Upsample", "x", scale_factor=2, mode="bilinear")]),
+    ([8, 3, 4], [node("n", "PixelShuffle", "x", upscale_factor=2)]),
+    ([1, 3], [node("n", "expand", "x", shape=[4, 3])]),
+    ([2, 3, 4], [node("n", "permute", "x", dims=[0, 3, 1, 2])]),
+    ([2, 1, 4], [node("n", "squeeze", "x", dim=2)]),
+    ([2, 4], [node("n", "unsqueeze", "x", dim=-1)]),
+    ([2, 4], [node("n", "select", "x", dim=2, index=-1)]),
+    ([2, 9], [node("n", "slice", "x", dim=-1, start=1, stop=-1, step=3)]),
+    ([2, 9], [node("n", "slice", "x", dim=1, stop=1)]),
+    ([2, 3], [node("n", "flip", "x", dims=[1, -1])]),
+    ([2, 3], [node("n", "pad", "x", pad=[1, 0, 0, 2], value=-1)]),
+    ([2, 3], [node("a", "Tanh", "x"), node("n", "stack", "x", "a", dim=2)]),
+    ([2, 3], [node("a", "cast", "x", dtype="int64"), node("n", "cast", "a", dtype="float32")]),
+    ([2, 3], [node("a", "exp", "x"), node("n", "div", "x", "a")]),
+    *[([2, 3], [node("a", "Tanh", "x"), node("n", op, "x", "a", "x")]) for op in ("maximum", "minimum")],
+    ([2, 3], [node("a", "mul_scalar", "x", value=-2.5), node("n", "add_scalar", "a", value=1)]),
+    ([2, 3], [node("a", "abs", "x"), node("b", "sqrt", "a"), node("c", "pow", "b", exponent=3), node("n", "log", "c")]),
+    ([2, 3], [node("n", "clamp", "x", min=-0.5)]),
+    *[([2, 3, 4], [node("n", op, "x", dim=[2], keepdim=True)]) for op in ("sum", "amax", "amin")],
+    ([2, 3, 4], [node("n", "argmax", "x", dim=2)]),
+    ([3], [node("a", "Parameter", "x", shape=[3]), node("n", "add", "x", "a")]),
+    ([2, 3], [node("a", "Parameter", "x", shape=[1, 2, 3], leading_one=True), node("n", "mul", "x", "a")]),
+    ([3], [node("a", "arange", "x", length=4, start=2),
+           node("n", "Embedding", "a", num_embeddings=6, embedding_dim=3)]),
+    ([5, 6], [node("a", "sinusoidal_positions", "x", length=5, features=6), node("n", "add", "x", "a")]),
+    ([4, 3], [node("n", "RNN", "x", input_size=3, hidden_size=5, nonlinearity="relu", bias=False)]),
+    ([4, 3], [node("n", "GRU", "x", input_size=3, hidden_size=5, num_layers=2, bidirectional=True, dropout=0.5)]),
+    ([4, 3], [node("n", "LSTM", "x", input_size=3, hidden_size=5, num_layers=2, bidirectional=True)]),
+    ([4, 3], [node("a", "GRU", "x", input_size=3, hidden_size=5), node("n", "GRU", "x", "a:h_n", input_size=3,
+                                                                       hidden_size=5)]),
+    ([4, 3], [node("a", "LSTM", "x", input_size=3, hidden_size=5),
+              node("n", "LSTM", "x", "a:h_n", "a:c_n", input_size=3, hidden_size=5)]),
+    ([5, 6], [node("n", "MultiheadAttention", "x", "x", "x", embed_dim=6, num_heads=2, is_causal=True)]),
+    ([5, 6], [node("a", "slice", "x", dim=2, stop=4), node("n", "MultiheadAttention", "x", "a", "x", embed_dim=6,
+                                                           num_heads=3, kdim=4, bias=False)]),
+    *[([5, 8], [node("n", "TransformerEncoderLayer", "x", d_model=8, nhead=2, dim_feedforward=12, **given)])
+      for given in ({}, {"is_causal": True}, {"norm_first": True, "activation": "gelu", "bias": False})],
+    *[([5, 8], [node("m", "slice", "x", dim=1, stop=3),
+                node("n", "TransformerDecoderLayer", "x", "m", d_model=8, nhead=4, dim_feedforward=12, **given)])
+      for given in ({}, {"is_causal": True, "norm_first": True})],
+    ([2, 5, 4], [node("n", "scaled_dot_product_attention", "x", "x", "x", is_causal=True)]),
 ]  # fmt: skip
-DOCUMENTS = [document(shape, *nodes) for shape, nodes in SAMPLES] + [lookup()]
+
+
+def final_states() -> dict[str, Any]:
+    """What a recurrent layer gives besides, as outputs and as inputs of other nodes."""
+    doc = document(
+        [4, 3],
+        node("lstm", "LSTM", "x", input_size=3, hidden_size=5, num_layers=2, bidirectional=True),
+        node("last", "select", "lstm:h_n", dim=1, index=-1),
+        node("fc", "Linear", "last", in_features=5, out_features=2),
+    )
+    return {**doc, "outputs": [{"name": "y", "node": "fc"}, {"name": "cell", "node": "lstm:c_n"}]}
+
+
+def padded() -> dict[str, Any]:
+    """Blocks that are told which steps are padding."""
+    block = {"d_model": 8, "nhead": 2, "dim_feedforward": 12}
+    doc = document(
+        [5, 8],
+        node("encoder", "TransformerEncoderLayer", "x", "mask", **block),
+        node("decoder", "TransformerDecoderLayer", "x", "encoder", "mask", "mask", **block, is_causal=True),
+        node("n", "MultiheadAttention", "decoder", "x", "x", "mask", embed_dim=8, num_heads=2),
+    )
+    return {**doc, "inputs": [*doc["inputs"], {"name": "mask", "dtype": "bool", "shape": [-1, 5]}]}
+
+
+DOCUMENTS = [document(shape, *nodes) for shape, nodes in SAMPLES] + [lookup(), final_states(), padded()]
+
+
+def random_inputs(graph: Architecture, rows: int, seed: int = 1) -> dict[str, Any]:
+    """Values for every input; the first step of a mask is never masked."""
+    random = np.random.default_rng(seed)
+    found: dict[str, Any] = {}
+    for spec in graph.inputs:
+        shape = (rows, *spec.row_shape)
+        if spec.dtype is DType.BOOL:
+            found[spec.name] = random.random(shape) < 0.4
+            found[spec.name][:, 0] = False
+        elif spec.dtype is DType.INT64:
+            found[spec.name] = random.integers(0, 10, shape)
+        else:
+            found[spec.name] = random.normal(size=shape).astype(spec.dtype.numpy)
+    return found
 
 
 def test_both_tables_hold_the_same_operations() -> None:
@@ -72,7 +176,7 @@ def test_operation_equals_its_torch_counterpart(doc: dict[str, Any]) -> None:
     graph = parse(doc)
     functions = {n.id: build(n.op, n.args, torch.float32) for n in graph.nodes}
     state = {
-        f"{name}.{key}": value
+        tensor_name(name, function, key): value
         for name, function in functions.items()
         if isinstance(function, nn.Module)
         for key, value in function.state_dict().items()
@@ -99,18 +203,15 @@ def test_outputs_have_the_inferred_shape_and_rows_do_not_mix(doc: dict[str, Any]
     else:
         graph, path = saved(tmp_path, doc, tensors)
         model = program.load(graph, path)
-    shape = (3, *graph.inputs[0].row_shape)
-    random = np.random.default_rng(1)
-    x = (
-        random.integers(0, 10, shape)
-        if graph.inputs[0].dtype is DType.INT64
-        else random.normal(size=shape).astype(np.float32)
-    )
-    together = model({"x": x})["y"]
-    assert together.shape == (3, *graph.outputs[0].row_shape)
-    assert together.dtype == graph.outputs[0].dtype.numpy
-    alone = np.concatenate([model({"x": x[i : i + 1]})["y"] for i in range(3)])
-    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
+    inputs = random_inputs(graph, 3)
+    together = model(inputs)
+    for spec in graph.outputs:
+        assert together[spec.name].shape == (3, *spec.row_shape)
+        assert together[spec.name].dtype == spec.dtype.numpy
+    for row in range(3):
+        alone = model({name: array[row : row + 1] for name, array in inputs.items()})
+        for name, array in together.items():
+            np.testing.assert_allclose(array[row], alone[name][0], rtol=1e-5, atol=1e-5)
 
 
 def test_a_trained_sequential_gives_the_same_numbers(tmp_path: Path) -> None:

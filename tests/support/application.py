@@ -11,9 +11,14 @@ from domain.figures import ProcessFigures
 from domain.logs import Logs
 from domain.metrics import Metrics
 from domain.metrics.stream import RunStream
-from domain.models import Models
+from domain.models import ModelFiles, Models, Quotas, Uploads
+from domain.models.aliases import ModelAliases
+from domain.models.carried import CarriedMetrics
+from domain.models.comparison import VersionComparisons
+from domain.models.tensors import Tensors
 from domain.runs import Runs
 from domain.stats import Stats
+from domain.storage import UNLIMITED
 from domain.system import System
 from persistence.audit import PostgresAudit
 from persistence.blobs import LocalBlobs
@@ -22,7 +27,9 @@ from persistence.experiments import PostgresExperiments
 from persistence.logs import PostgresLogs
 from persistence.metrics import PostgresMetrics
 from persistence.metrics.sealer import SealRules
-from persistence.models import PostgresModels
+from persistence.models import PostgresFiles, PostgresModels, PostgresUploads
+from persistence.models.aliases import PostgresAliases
+from persistence.models.tensors import PostgresTensors
 from persistence.runs import PostgresRuns
 from persistence.stats import PostgresStats
 from resolvers.context import Services
@@ -53,7 +60,11 @@ def services(of: Instance) -> Services:
         clock=of.clock,
         stalled_after=timedelta(minutes=5),
     )
-    metrics = Metrics(store=PostgresMetrics(of.database), clock=of.clock, bus=bus, hub=hub)
+    metric_rows, tensors = PostgresMetrics(of.database), PostgresTensors(of.database)
+    metrics = Metrics(store=metric_rows, clock=of.clock, bus=bus, hub=hub)
+    registry = Models(
+        models=models, blobs=blobs, carried=CarriedMetrics(metric_rows), clock=of.clock, quotas=Quotas(2**30)
+    )
     return Services(
         identity=of.identity,
         experiments=Experiments(experiments=experiments, clock=of.clock),
@@ -61,7 +72,21 @@ def services(of: Instance) -> Services:
         metrics=metrics,
         run_stream=RunStream(runs=tracked, metrics=metrics, hub=hub),
         logs=Logs(store=PostgresLogs(of.database), clock=of.clock, bus=bus, hub=hub),
-        models=Models(models=models, blobs=blobs, clock=of.clock, upload_limit=2**30),
+        models=registry,
+        uploads=Uploads(
+            models=registry,
+            uploads=PostgresUploads(of.database),
+            blobs=blobs,
+            carried=CarriedMetrics(metric_rows),
+            clock=of.clock,
+            quotas=Quotas(2**30),
+            storage=UNLIMITED,
+            idle=timedelta(hours=1),
+        ),
+        model_files=ModelFiles(models=registry, files=PostgresFiles(of.database), blobs=blobs, clock=of.clock),
+        aliases=ModelAliases(aliases=PostgresAliases(of.database), models=registry, clock=of.clock),
+        comparisons=VersionComparisons(models=registry, tensors=tensors, runs=tracked),
+        tensors=Tensors(tensors),
         endpoints=Endpoints(
             endpoints=endpoints,
             models=models,

@@ -146,10 +146,18 @@ def value_of(form: Any, name: str, found: dict[str, str], kind: str) -> str:
         required = {inner: field for inner, field in form.fields.items() if isinstance(field.type, GraphQLNonNull)}
         parts = (f"{inner}: {value_of(field.type, inner, found, kind)}" for inner, field in required.items())
         return f"{{{', '.join(parts)}}}"
-    known = {"runId": "run", "versionId": "ver", "id": kind}
+    known = {"runId": "run", "versionId": "ver", "modelId": "mdl", "id": kind}
     if form.name == "ID":
         return json.dumps(found[known[name]])
-    fixed = {"Int": "1", "Boolean": "true", "JSON": "1", "FloatValue": "1", "FloatSeries": "[1]", "RunStatus": "FAILED"}
+    fixed = {
+        "Int": "1",
+        "BigInt": "1",
+        "Boolean": "true",
+        "JSON": "1",
+        "FloatValue": "1",
+        "FloatSeries": "[1]",
+        "RunStatus": "FAILED",
+    }
     texts = {"email": "a@example.com", "scope": "runs:write", "endpoint": ENDPOINT}
     return fixed.get(form.name) or ("INFO" if form.name == "LogLevel" else json.dumps(texts.get(name, "x-1")))
 

@@ -18,7 +18,17 @@ from domain import architecture
 from domain.access import Scope
 from domain.architecture import Architecture
 from domain.endpoints import EndpointOperator, Endpoints, Predictor
-from domain.models import BlobCollector, Models, ModelVersion, VersionDraft
+from domain.models import (
+    BlobCollector,
+    ModelFiles,
+    Models,
+    ModelVersion,
+    Quotas,
+    UploadCollector,
+    Uploads,
+    VersionDraft,
+)
+from domain.models.carried import CarriedMetrics
 from domain.serving import (
     InferenceError,
     NotServing,
@@ -32,11 +42,13 @@ from domain.serving import (
     Timings,
     WarmUp,
 )
+from domain.storage import UNLIMITED
 from domain.tensors import Array
 from persistence.blobs import LocalBlobs
 from persistence.database import Database
 from persistence.endpoints import PostgresEndpoints
-from persistence.models import PostgresModels
+from persistence.metrics import PostgresMetrics
+from persistence.models import PostgresFiles, PostgresModels, PostgresUploads
 from tests.support.models import linear, scaled_identity
 from tests.support.tracking import SetClock, Tracking
 
@@ -131,16 +143,44 @@ class Registry:
         cores: int = 2,
         most: int = 10,
         upload_limit: int = 1 << 20,
+        quotas: Quotas | None = None,
+        idle: timedelta = timedelta(hours=1),
         backend: InProcess | None = None,
     ) -> None:
         self.database = database
         self.tracking = Tracking(database)
         self.clock = SetClock()
+        self.root = root
         self.blobs = LocalBlobs(root)
         self.backend = backend or InProcess()
-        self.rows = PostgresModels(database)
+        self.quotas = quotas or Quotas(upload_limit)
+        self.rows = PostgresModels(database, self.quotas)
+        self.upload_rows = PostgresUploads(database, self.quotas)
         self.endpoint_rows = PostgresEndpoints(database)
-        self.models = Models(models=self.rows, blobs=self.blobs, clock=self.clock, upload_limit=upload_limit)
+        self.metrics = PostgresMetrics(database)
+        self.models = Models(
+            models=self.rows,
+            blobs=self.blobs,
+            carried=CarriedMetrics(self.metrics),
+            clock=self.clock,
+            quotas=self.quotas,
+        )
+        self.uploads = Uploads(
+            models=self.models,
+            uploads=self.upload_rows,
+            blobs=self.blobs,
+            carried=CarriedMetrics(self.metrics),
+            clock=self.clock,
+            quotas=self.quotas,
+            storage=UNLIMITED,
+            idle=idle,
+        )
+        self.given_up = UploadCollector(
+            uploads=self.upload_rows, blobs=self.blobs, clock=self.clock, idle=idle, every=timedelta(hours=1)
+        )
+        self.files = ModelFiles(
+            models=self.models, files=PostgresFiles(database, self.quotas), blobs=self.blobs, clock=self.clock
+        )
         self.operator = EndpointOperator(
             hosting=self.endpoint_rows, backend=self.backend, blobs=self.blobs, clock=self.clock, host=host
         )

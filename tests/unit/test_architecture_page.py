@@ -31,7 +31,9 @@ def test_its_example_is_a_valid_document() -> None:
 
 def test_every_operation_has_its_row() -> None:
     rows = dict(
-        re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*) \|", COMMITTED.partition("## Operations")[2], re.MULTILINE)
+        re.findall(
+            r"^\| `(\w+)` \| [^|]+ \| ([^|]*) \|[^|]*\|[^|]*\|$", COMMITTED.partition("## Operations")[2], re.MULTILINE
+        )
     )
     assert list(rows) == list(OPERATORS)
     for name, operator in OPERATORS.items():

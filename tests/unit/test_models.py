@@ -21,6 +21,7 @@ from domain.models import ModelFile, ModelFormat, ModelVersion, ModelVersionStat
 from domain.models.files import MAX_FILE_NAME, file_name, inspect
 from domain.models.rules import checked_metrics
 from domain.safetensors import WeightsRefused
+from tests.support.lies import exported_program, onnx_model
 from tests.support.models import scaled_identity
 
 
@@ -46,13 +47,6 @@ def _zip(*names: str) -> bytes:
     return target.getvalue()
 
 
-def _onnx() -> bytes:
-    def field(number: int, data: bytes) -> bytes:
-        return bytes([number << 3 | 2, len(data)]) + data
-
-    return b"\x08\x09" + field(2, b"pytorch") + field(7, b"graph") + field(8, b"\x10\x11")
-
-
 class _Canary:
     def __reduce__(self) -> tuple[Any, ...]:
         return (pytest.fail, ("the file was loaded",))
@@ -63,10 +57,10 @@ _KINDS: dict[str, tuple[bytes, str, ModelFormat]] = {
     "pickle": (pickle.dumps(_Canary()), "model.safetensor", ModelFormat.EXECUTABLE),
     "old pickle": (pickle.dumps({"a": [1]}, protocol=0), "m", ModelFormat.EXECUTABLE),
     "torch.save": (_zip("m/data.pkl", "m/data/0"), "m.pt", ModelFormat.EXECUTABLE),
-    "torch.export": (_zip("m/archive_format", "m/models/model.json"), "m.pt2", ModelFormat.TORCH_EXPORT),
+    "torch.export": (exported_program(), "m.pt2", ModelFormat.TORCH_EXPORT),
     "broken zip": (_zip("a")[:-10], "m", ModelFormat.EXECUTABLE),
-    "onnx": (_onnx(), "m", ModelFormat.ONNX),
-    "onnx with a tail": (_onnx() + b"\xff", "m", ModelFormat.OTHER),
+    "onnx": (onnx_model(), "m", ModelFormat.ONNX),
+    "onnx with a tail": (onnx_model() + b"\xff", "m", ModelFormat.OTHER),
     "hdf5": (b"\x89HDF\r\n\x1a\n....", "m", ModelFormat.EXECUTABLE),
     "by its name": (b"....", "m.PTH", ModelFormat.EXECUTABLE),
     "text": (b"hello", "notes.txt", ModelFormat.OTHER),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,80 +14,12 @@ from hypothesis import strategies as st
 
 from domain import safetensors as check
 from domain.errors import BadUserInput
-from domain.safetensors import DTYPE_BITS, Refusal, WeightsRefused
-
-
-def build(header: object, data: bytes = b"", *, length: int | None = None) -> bytes:
-    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return (len(raw) if length is None else length).to_bytes(8, "little") + raw + data
+from domain.safetensors import DTYPE_BITS, WeightsRefused
+from tests.support.lies import GOOD, LIES, build, entry
 
 
 def read(file: bytes) -> check.TensorTable:
     return check.read_table(io.BytesIO(file).read, len(file))
-
-
-def entry(shape: list[Any], begin: int, end: int, dtype: str = "F32", **extra: object) -> dict[str, object]:
-    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end], **extra}
-
-
-GOOD = {"a": entry([2, 3], 0, 24), "b": entry([], 24, 28)}
-ONE = '"dtype":"F32","shape":[1],"data_offsets":[0,4]'
-
-LIES: dict[str, tuple[bytes, Refusal]] = {
-    "empty file": (b"", Refusal.FILE_TOO_SHORT),
-    "seven bytes": (b"\x02\0\0\0\0\0\0", Refusal.FILE_TOO_SHORT),
-    "zero header": (build(b"", length=0), Refusal.HEADER_EMPTY),
-    "header of 2^63": (build(b"{}", length=2**63), Refusal.HEADER_TOO_LARGE),
-    "header of 9 MB": (build(b"{}", length=9 * 2**20), Refusal.HEADER_TOO_LARGE),
-    "header past the end": (build(b"{}", length=3), Refusal.HEADER_TRUNCATED),
-    "leading space": (build(b' {"a":{' + ONE.encode() + b"}}", bytes(4)), Refusal.HEADER_NOT_OBJECT),
-    "an array": (build(b"[1]"), Refusal.HEADER_NOT_OBJECT),
-    "not utf-8": (build(b'{"\xff":1}'), Refusal.HEADER_NOT_UTF8),
-    "not json": (build(b"{a:1}"), Refusal.HEADER_NOT_JSON),
-    "a float": (build(b'{"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}'), Refusal.HEADER_NOT_JSON),
-    "NaN": (build(b'{"a":NaN}'), Refusal.HEADER_NOT_JSON),
-    "a number of 5000 digits": (build(b'{"a":' + b"9" * 5000 + b"}"), Refusal.HEADER_NOT_JSON),
-    "nesting": (build(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), Refusal.HEADER_NOT_JSON),
-    "two documents": (build(b'{"a":1}{"b":2}'), Refusal.HEADER_NOT_JSON),
-    "trailing newline": (build(b'{"a":1}\n'), Refusal.TRAILING_CHARACTERS),
-    "trailing NUL": (build(b'{"a":1}\0'), Refusal.TRAILING_CHARACTERS),
-    "equal duplicate": (
-        build(f'{{"a":{{{ONE}}},"a":{{{ONE}}}}}'.encode(), bytes(4)),
-        Refusal.DUPLICATE_KEY,
-    ),
-    "duplicate field": (build(f'{{"a":{{{ONE},"dtype":"F32"}}}}'.encode(), bytes(4)), Refusal.DUPLICATE_KEY),
-    "no tensors": (build({}), Refusal.NO_TENSORS),
-    "metadata only": (build({"__metadata__": {"format": "pt"}}), Refusal.NO_TENSORS),
-    "metadata of numbers": (build({"__metadata__": {"a": 1}, **GOOD}, bytes(28)), Refusal.BAD_METADATA),
-    "metadata a list": (build({"__metadata__": [], **GOOD}, bytes(28)), Refusal.BAD_METADATA),
-    "50,001 tensors": (build({str(i): entry([0], 0, 0) for i in range(50_001)}), Refusal.TOO_MANY_TENSORS),
-    "empty name": (build({"": entry([1], 0, 4)}, bytes(4)), Refusal.BAD_NAME),
-    "NUL in name": (build({"a\0": entry([1], 0, 4)}, bytes(4)), Refusal.BAD_NAME),
-    "lone surrogate in name": (build(b'{"\\ud800":{' + ONE.encode() + b"}}", bytes(4)), Refusal.BAD_NAME),
-    "long name": (build({"a" * 513: entry([1], 0, 4)}, bytes(4)), Refusal.BAD_NAME),
-    "entry a list": (build({"a": []}), Refusal.BAD_ENTRY),
-    "missing dtype": (build({"a": {"shape": [1], "data_offsets": [0, 4]}}, bytes(4)), Refusal.MISSING_FIELD),
-    "extra field": (build({"a": entry([1], 0, 4, note="x")}, bytes(4)), Refusal.EXTRA_FIELD),
-    "unknown dtype": (build({"a": entry([1], 0, 4, "F33")}, bytes(4)), Refusal.UNKNOWN_DTYPE),
-    "dtype a list": (build({"a": {**entry([1], 0, 4), "dtype": ["F32"]}}, bytes(4)), Refusal.UNKNOWN_DTYPE),
-    "negative size": (build({"a": entry([-1], 0, 4)}, bytes(4)), Refusal.BAD_SHAPE),
-    "boolean size": (build({"a": entry([True], 0, 4)}, bytes(4)), Refusal.BAD_SHAPE),
-    "17 dimensions": (build({"a": entry([1] * 17, 0, 4)}, bytes(4)), Refusal.BAD_SHAPE),
-    "absurd empty tensor": (build({"a": entry([0, 2**62], 0, 0)}), Refusal.DIMENSION_TOO_LARGE),
-    "absurd product": (build({"a": entry([0, 2**30, 2**30], 0, 0)}), Refusal.TOO_MANY_ELEMENTS),
-    "overflowing product": (build({"a": entry([2**30] * 3, 0, 4)}, bytes(4)), Refusal.TOO_MANY_ELEMENTS),
-    "backward offsets": (build({"a": entry([1], 4, 0)}, bytes(4)), Refusal.BAD_OFFSETS),
-    "three offsets": (build({"a": {**entry([1], 0, 4), "data_offsets": [0, 4, 8]}}), Refusal.BAD_OFFSETS),
-    "negative offset": (build({"a": entry([1], -4, 0)}, bytes(4)), Refusal.BAD_OFFSETS),
-    "shape larger than bytes": (build({"a": entry([2], 0, 4)}, bytes(4)), Refusal.SIZE_MISMATCH),
-    "half a byte": (build({"a": entry([1], 0, 1, "F4")}, bytes(1)), Refusal.SIZE_MISMATCH),
-    "does not start at 0": (build({"a": entry([1], 4, 8)}, bytes(8)), Refusal.HOLE),
-    "hole": (build({"a": entry([1], 0, 4), "b": entry([1], 8, 12)}, bytes(12)), Refusal.HOLE),
-    "overlap": (build({"a": entry([2], 0, 8), "b": entry([1], 4, 8)}, bytes(8)), Refusal.OVERLAP),
-    "same bytes twice": (build({"a": entry([1], 0, 4), "b": entry([1], 0, 4)}, bytes(4)), Refusal.OVERLAP),
-    "data cut off": (build(GOOD, bytes(27)), Refusal.DATA_TRUNCATED),
-    "bytes left over": (build(GOOD, bytes(29)), Refusal.TRAILING_BYTES),
-}
 
 
 @pytest.mark.parametrize("name", LIES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,7 +10,9 @@ from typing import Any, Final
 from graphql import GraphQLObjectType, build_schema, get_named_type, is_leaf_type
 
 from domain.access import Action, Effect, ResourceKind, Rule, WorkspaceRole
+from domain.models import VersionDraft
 from schema.build import CONTRACT
+from server.rest.route import BYTES
 from tests.support.models import linear
 from tests.support.product import PASSWORD
 from tests.support.registry import weights_file
@@ -110,6 +113,12 @@ async def model(things: Things) -> Given:
 
 async def version(things: Things) -> Given:
     return {"id": (await things.world.version())[1]}
+
+
+async def aliased(things: Things) -> Given:
+    model, version = await things.world.version()
+    await things.world.product.services.aliases.set(things.world.scope, version, "champion")
+    return {"modelId": model, "alias": "champion"}
 
 
 async def endpoint(things: Things) -> Given:
@@ -230,6 +239,7 @@ GIVEN: Final[dict[str, Make]] = {
     "models": fixed(),
     "model": on(lambda things: {"id": things.model}),
     "modelVersion": on(lambda things: {"id": things.version}),
+    "modelVersionCompare": on(lambda things: {"left": things.version, "right": things.version}),
     "endpoints": fixed(),
     "endpoint": on(lambda things: {"id": things.endpoint}),
     "predict": on(lambda things: {"endpoint": things.endpoint, "inputs": [[1, 2, 3, 4]]}),
@@ -296,8 +306,11 @@ GIVEN: Final[dict[str, Make]] = {
     "modelCreate": named("made"),
     "modelUpdate": on(lambda things: {"id": things.model, "description": "x"}),
     "modelDelete": model,
+    "modelVersionCreate": on(lambda things: {"modelId": things.model, "sha256": "0" * 64, "sizeBytes": 1}),
     "modelVersionUpdate": on(lambda things: {"id": things.version, "description": "x"}),
     "modelVersionDelete": version,
+    "modelAliasSet": on(lambda things: {"versionId": things.version, "alias": "champion"}),
+    "modelAliasDelete": aliased,
     "modelVersionDeploy": on(lambda things: {"versionId": things.version, "endpoint": "deployed"}),
     "endpointCreate": named("made", lambda things: {"versionId": things.version}),
     "endpointUpdate": on(lambda things: {"id": things.endpoint, "replicas": 1}),
@@ -357,6 +370,34 @@ async def numbered(things: Things) -> Given:
     return {"id": (await things.world.version())[0], "v": "1"}
 
 
+async def arriving(things: Things) -> Given:
+    """The place of a version whose bytes are awaited."""
+    model = await things.world.model()
+    data = weights_file()
+    draft = VersionDraft(sha256=hashlib.sha256(data).hexdigest())
+    made = await things.world.product.services.uploads.reserve(things.world.scope, model, draft, size_bytes=len(data))
+    return {"id": model, "v": str(made.version)}
+
+
+async def beside(things: Things) -> Given:
+    """The place of a file beside the weights, which is there."""
+    place, services = await numbered(things), things.world.product.services
+    version = await services.models.get_version(things.world.scope, place["id"], "1")
+    async with await services.models.receive(things.world.scope, place["id"], announced=None) as incoming:
+        await incoming.write(b"cat")
+        await services.model_files.add(things.world.scope, version, "labels.txt", await incoming.finish())
+    return {**place, "name": "labels.txt"}
+
+
+async def free(things: Things) -> Given:
+    return {**await numbered(things), "name": "labels.txt"}
+
+
+async def alias_of(things: Things) -> Given:
+    made = await aliased(things)
+    return {"id": made["modelId"], "alias": made["alias"]}
+
+
 async def refreshing(things: Things) -> Given:
     return {"refresh_token": await things.refresh_token()}
 
@@ -372,6 +413,7 @@ REQUESTS: Final[dict[str, Make]] = {
             "GET /api/admin/stats",
             "GET /api/admin/audit",
             "GET /api/openapi.json",
+            "GET /api/schemas/arch-1.json",
             "POST /api/auth/logout",
             "GET /api/auth/me",
             "GET /api/auth/keys",
@@ -432,6 +474,7 @@ REQUESTS: Final[dict[str, Make]] = {
     "POST /api/training/runs/{id}/logs": to(RUN, {"message": "x"}),
     "GET /api/training/runs/{id}/logs": to(RUN),
     "GET /api/training/runs/{id}/stream": to(ENDED),
+    "GET /api/training/runs/{id}/versions": to(RUN),
     "POST /api/models": body(named("made")),
     "GET /api/models/{id}": to(MODEL),
     "PUT /api/models/{id}": to(MODEL, {"description": "x"}),
@@ -442,6 +485,22 @@ REQUESTS: Final[dict[str, Make]] = {
     "DELETE /api/models/{id}/versions/{v}": to(numbered),
     "PUT /api/models/{id}/versions/{v}/architecture": to(VERSION, linear()),
     "GET /api/models/{id}/versions/{v}/download": to(VERSION),
+    "GET /api/models/{id}/versions/{v}/compare": to(VERSION, params={"to": "latest"}),
+    "PUT /api/models/{id}/versions/{v}/stage": to(VERSION, {"stage": "staging"}),
+    "GET /api/models/{id}/versions/{v}/endpoints": to(VERSION),
+    "GET /api/models/{id}/aliases": to(MODEL),
+    "PUT /api/models/{id}/aliases/{alias}": to(
+        on(lambda things: {"id": things.model, "alias": "champion"}), {"version": 1}
+    ),
+    "DELETE /api/models/{id}/aliases/{alias}": to(alias_of),
+    "POST /api/models/{id}/uploads": to(MODEL, {"sha256": "0" * 64, "size_bytes": 1}),
+    "GET /api/models/{id}/versions/{v}/content": to(VERSION),
+    "PUT /api/models/{id}/versions/{v}/content": to(
+        arriving, content=weights_file(), headers={"Content-Type": BYTES, "Upload-Offset": "0"}
+    ),
+    "GET /api/models/{id}/versions/{v}/files": to(VERSION),
+    "GET /api/models/{id}/versions/{v}/files/{name}": to(beside),
+    "PUT /api/models/{id}/versions/{v}/files/{name}": to(free, content=b"cat", headers={"Content-Type": BYTES}),
     "POST /api/models/{id}/versions/{v}/deploy": to(VERSION, {"endpoint": "deployed"}),
     "POST /api/inference/endpoints": body(named("made", lambda things: {"model_version_id": things.version})),
     "GET /api/inference/endpoints/{id}": to(ENDPOINT),

@@ -193,6 +193,13 @@ WITH_FACTORS: Final = {
 ONCE: Final = {"authSetup"}
 # Who is new or not signed in yet does these; all else is done by the caller.
 NEW_ACTOR: Final = {"authRegister", "authLogin"}
+BYTES_AND_STAGES: Final = {
+    "modelVersionUpload",
+    "modelVersionContentPut",
+    "modelVersionFileAdd",
+    "modelVersionArchitectureSet",
+    "modelVersionStageSet",
+}
 MUTATIONS: Final = set(ROOTS["Mutation"].fields)
 
 
@@ -201,7 +208,7 @@ async def test_every_mutation_is_exempt_by_name_or_shown_to_write_a_row() -> Non
     assert audit.PASSING < MUTATIONS
     assert (set(CHANGING) - EXEMPT) | WITH_FACTORS | ONCE == MUTATIONS - EXEMPT
     rest = {one.operation_id for one in SERVED if one.method != "get"}
-    assert rest - MUTATIONS == {"logAppend", "predict", "modelVersionUpload", "modelVersionArchitectureSet"}
+    assert rest - MUTATIONS == {"logAppend", "predict", *BYTES_AND_STAGES}
 
 
 @pytest.mark.parametrize("name", sorted(MUTATIONS - EXEMPT - WITH_FACTORS - ONCE))
@@ -250,6 +257,9 @@ CHANGED_BY_REST: Final = [
     "POST /api/training/runs/{id}/purge",
     "POST /api/models",
     "POST /api/models/{id}/versions",
+    "POST /api/models/{id}/uploads",
+    "PUT /api/models/{id}/versions/{v}/content",
+    "PUT /api/models/{id}/versions/{v}/files/{name}",
     "DELETE /api/models/{id}/versions/{v}",
     "POST /api/inference/endpoints",
     "DELETE /api/inference/endpoints/{id}",
@@ -264,7 +274,8 @@ async def test_rest_writes_the_same_rows(things: Things, operation: str) -> None
     given = await REQUESTS[operation](replace(things, headers=headers))
     path = path.format(**given.pop("path", {}))
     request_id = f"rest-{next(_requests)}"
-    answer = await world.product.http.request(method, path, headers={**headers, "X-Request-Id": request_id}, **given)
+    headers = {**headers, **given.pop("headers", {}), "X-Request-Id": request_id}
+    answer = await world.product.http.request(method, path, headers=headers, **given)
     assert answer.status_code < 300, answer.text
     known = {f"{one.method.upper()} {one.path}": one.operation_id for one in SERVED}
     assert [(row["action"], row["outcome"]) for row in await told(world, request_id)] == [(known[operation], "ok")]

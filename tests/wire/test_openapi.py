@@ -19,6 +19,13 @@ async def test_the_served_document_is_the_served_part_of_the_contract(product: P
     assert answer.json() == served_part(json.loads(CONTRACT.read_text()))
 
 
+async def test_the_served_schema_of_architectures_is_the_committed_one(product: Product) -> None:
+    answer = await product.rest("GET", "/api/schemas/arch-1.json")
+    assert answer.status_code == httpx.codes.OK
+    assert answer.headers["content-type"] == "application/schema+json"
+    assert answer.json() == json.loads(CONTRACT.with_name("arch-1.json").read_text())
+
+
 async def test_every_operation_of_the_document_answers(product: Product) -> None:
     document = (await product.rest("GET", "/api/openapi.json")).json()
     for path, operations in document["paths"].items():

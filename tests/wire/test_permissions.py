@@ -101,7 +101,8 @@ async def _outcome(things: Things, operation: str) -> str:
     method, _, path = operation.partition(" ")
     given = await REQUESTS[operation](things)
     path = path.format(**given.pop("path", {}))
-    return _of_rest(await things.world.product.http.request(method, path, headers=things.headers, **given))
+    headers = {**things.headers, **given.pop("headers", {})}
+    return _of_rest(await things.world.product.http.request(method, path, headers=headers, **given))
 
 
 def _told(code: str, message: str) -> str:

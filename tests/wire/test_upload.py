@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from server.settings import Settings, StorageSettings
+from tests.support.lies import CORPUS
 from tests.support.models import linear
 from tests.support.product import Product, running
 from tests.support.registry import files_under, weights_file
@@ -196,6 +197,15 @@ async def test_broken_uploads_are_refused_and_change_nothing(product: Product) -
         assert answer.status_code == status, (what, answer.text)
         assert answer.json()["error"]["field"] == field, what
         await _nothing_changed(product)
+
+
+async def test_lying_files_are_refused_with_their_reason_and_change_nothing(product: Product) -> None:
+    for what, (data, name, reason) in CORPUS.items():
+        answer = await product.rest("POST", VERSIONS, files={"file": (name, data)})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["field"]) == (422, "BAD_USER_INPUT", "file"), what
+        assert error["message"].endswith(f"[{reason.value}]"), what
+    await _nothing_changed(product)
 
 
 async def test_too_large_files_are_refused_early(product: Product) -> None:

@@ -7,6 +7,7 @@ changing `schema/openapi.json` first.
 from __future__ import annotations
 
 from server.rest.operations import (
+    aliases,
     audit,
     auth,
     endpoints,
@@ -19,6 +20,7 @@ from server.rest.operations import (
     runs,
     second_factors,
     system,
+    uploads,
 )
 
 SERVED = (
@@ -33,5 +35,7 @@ SERVED = (
     *runs.OPERATIONS,
     *metrics.OPERATIONS,
     *models.OPERATIONS,
+    *uploads.OPERATIONS,
+    *aliases.OPERATIONS,
     *endpoints.OPERATIONS,
 )

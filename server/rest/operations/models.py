@@ -132,7 +132,7 @@ VERSION_GET = Operation(
     operation_id="modelVersion",
     tag="models",
     summary="Get a version",
-    description="One version by number or `latest` (or alias, where there are any).",
+    description="One version by number, `latest` or `@alias`.",
     params=(MODEL, VERSION),
     answers={200: json_answer(ModelVersion, "The version.")},
 )
@@ -143,7 +143,8 @@ VERSION_DELETE = Operation(
     tag="models",
     summary="Delete a version",
     description=(
-        "Deletes the version; its number is never used again. A version that an endpoint uses makes it a conflict."
+        "Deletes the version and the aliases that point at it; its number is never used again. A version that an"
+        " endpoint uses makes it a conflict."
     ),
     params=(
         MODEL,

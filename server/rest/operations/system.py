@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.rest.route import JSON, TEXT, Answer, Operation, Raw, json_answer
+from server.rest.route import JSON, SCHEMA_JSON, TEXT, Answer, Operation, Raw, json_answer
 from server.rest.structs.system import Health, Readiness, ServerStats, SystemMetrics
 
 HEALTH = Operation(
@@ -38,6 +38,18 @@ OPENAPI = Operation(
     summary="This document",
     description="The OpenAPI 3.1 document of the routes that this server serves, generated from their types.",
     answers={200: Answer("The document.", {JSON: Raw({"type": "object"})})},
+)
+ARCHITECTURE_SCHEMA = Operation(
+    method="get",
+    path="/api/schemas/arch-1.json",
+    operation_id="architectureSchema",
+    tag="models",
+    summary="Schema of the architecture document",
+    description=(
+        "The JSON Schema (2020-12) of the architecture document `arch/1`, generated from the table of operations. It"
+        " says all that can be said without computing shapes."
+    ),
+    answers={200: Answer("The schema.", {SCHEMA_JSON: Raw({"type": "object"})})},
 )
 
 SYSTEM = Operation(
@@ -75,4 +87,4 @@ PROMETHEUS = Operation(
     answers={200: Answer("The figures.", {TEXT: Raw({"type": "string"})})},
 )
 
-OPERATIONS = (HEALTH, READY, OPENAPI, SYSTEM, STATS, PROMETHEUS)
+OPERATIONS = (HEALTH, READY, OPENAPI, ARCHITECTURE_SCHEMA, SYSTEM, STATS, PROMETHEUS)

@@ -41,6 +41,15 @@ class ModelFormat(StrEnum):
     OTHER = "other"
 
 
+class Stage(StrEnum):
+    """Where a version stands, in the words of older clients. See the route that sets it."""
+
+    NONE = "none"
+    STAGING = "staging"
+    PRODUCTION = "production"
+    ARCHIVED = "archived"
+
+
 class Model(AnswerBody, kw_only=True):
     """A named line of versions."""
 
@@ -50,9 +59,10 @@ class Model(AnswerBody, kw_only=True):
     model_type: Annotated[str | None, Meta(description="Kind of model, such as `mlp`.")]
     tags: Annotated[dict[str, str], Meta(description="Tags by key.")]
     latest_version: Annotated[int | None, Meta(description="Number of the highest ready version; null: none.")]
+    aliases: Annotated[dict[str, int], Meta(description="Version number by alias, such as `champion`.")]
     user_id: Annotated[str, Meta(description="Who made it (`usr_…`).")]
     created_at: Annotated[DateTime, Meta(description="When it was made.")]
-    updated_at: Annotated[DateTime, Meta(description="When it, or the list of its versions, last changed.")]
+    updated_at: Annotated[DateTime, Meta(description="When it, the list of its versions or its aliases last changed.")]
 
 
 class ModelList(AnswerBody, kw_only=True):
@@ -94,6 +104,15 @@ class ModelFile(AnswerBody, kw_only=True):
     download_url: Annotated[str, Meta(description="Path to read it from on this server.")]
 
 
+class ModelUpload(AnswerBody, kw_only=True):
+    """The bytes of a version while they arrive."""
+
+    received: Annotated[BigInt, Meta(description="How many are stored; the next piece begins there.")]
+    size_bytes: Annotated[BigInt, Meta(description="How many there will be.")]
+    sha256: Annotated[str, Meta(description="The digest that was declared.")]
+    expires_at: Annotated[DateTime, Meta(description="When it is given up, unless something comes before.")]
+
+
 class TensorSpec(AnswerBody, kw_only=True):
     """One input or output of a model."""
 
@@ -113,8 +132,15 @@ class ModelVersion(AnswerBody, kw_only=True):
     status_reason: Annotated[str | None, Meta(description="Why it was rejected.")]
     description: Annotated[str | None, Meta(description="What is special about it.")]
     tags: Annotated[dict[str, str], Meta(description="Tags by key.")]
-    metrics: Annotated[JsonObject, Meta(description="Figures carried along, such as the final accuracy.")]
+    aliases: Annotated[list[str], Meta(description="Aliases that point here, in order.")]
+    stage: Annotated[Stage, Meta(description="Where it stands, as its aliases and tags say.")]
+    metrics: Annotated[
+        JsonObject,
+        Meta(description="Figures: as given, and for the rest the last values of its run when it was registered."),
+    ]
     file: Annotated[ModelFile | None, Meta(description="The weights; null until uploaded.")]
+    files: Annotated[list[ModelFile], Meta(description="The weights, then the other files by name.")]
+    upload: Annotated[ModelUpload | None, Meta(description="How far the weights are; null unless uploading.")]
     architecture: Annotated[JsonObject | None, Meta(description="The architecture document (`arch/1`), if any.")]
     inputs: Annotated[list[TensorSpec] | None, Meta(description="Inputs of the architecture; null without one.")]
     outputs: Annotated[list[TensorSpec] | None, Meta(description="Outputs of the architecture; null without one.")]
@@ -137,6 +163,10 @@ class ModelVersionForm(RequestBody, kw_only=True):
     """The parts of a multipart upload. It documents them; the upload itself is streamed, never decoded as one."""
 
     file: Annotated[str, Meta(description="The weights, as they are.", extra_json_schema={"format": "binary"})]
+    files: Annotated[
+        list[str] | UnsetType,
+        Meta(description="Files beside the weights, a part for each; the file name of a part is the file's."),
+    ] = UNSET
     architecture: Annotated[
         JsonObject | UnsetType, Meta(description="The architecture document (`arch/1`) as JSON.")
     ] = UNSET
