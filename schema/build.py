@@ -7,6 +7,7 @@ onto the built schema here. A test holds the printed schema against that file, s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -84,14 +85,21 @@ SUBSCRIPTIONS = (RunSubscription, MetricSubscription, LogSubscription, SystemSub
 def build(
     extensions: Iterable[Callable[[], SchemaExtension]] = (), execution_context_class: type[Any] | None = None
 ) -> strawberry.Schema:
-    """The served schema."""
+    """The served schema. All of a process share its types; extensions and the context of executions are its own."""
+    schema = copy(_types())
+    schema.extensions = tuple(extensions)
+    if execution_context_class is not None:
+        schema.execution_context_class = execution_context_class
+    return schema
+
+
+@cache
+def _types() -> strawberry.Schema:
     schema = strawberry.Schema(
         query=merge_types("Query", QUERIES),
         mutation=merge_types("Mutation", MUTATIONS),
         subscription=merge_types("Subscription", SUBSCRIPTIONS),
         config=StrawberryConfig(auto_camel_case=True, scalar_map=SCALARS),
-        extensions=list(extensions),
-        execution_context_class=execution_context_class,
     )
     omit_null_defaults(schema._schema)
     tell_of_mutations(schema._schema)

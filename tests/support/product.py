@@ -28,7 +28,7 @@ from server.settings import ServerSettings, Settings
 from server.supervision import Supervisor
 from server.web.pages import graphiql
 from server.web.pages import routes as pages
-from server.web_server import web_server
+from server.web_server import Server, web_server
 from serving.pool import LocalServing
 from tests.support.identity import CountingHasher
 
@@ -136,8 +136,7 @@ async def running(dsn: str, *, settings: Settings | None = None, set_up: bool = 
                 finally:
                     connections.stopping.set()
                     await connections.stop()
-                    server.should_exit = True
-                    await serve
+                    await _end(server, serve)
                     await supervisor.close()
     finally:
         cheap.stop()
@@ -153,6 +152,18 @@ async def add_app(product: Product, token: str) -> pyotp.TOTP:
     enabled = await product.http.post("/api/auth/mfa/totp/enable", json={"code": app.now()}, headers=headers)
     assert enabled.status_code == httpx.codes.OK, enabled.text
     return app
+
+
+async def _end(server: Server, serve: asyncio.Task[None]) -> None:
+    """Ends serving once all requests are answered, as uvicorn does, but without its pauses of a tenth of a second."""
+    for listening in server.servers:
+        listening.close()
+    for connection in list(server.server_state.connections):
+        connection.shutdown()
+    if server.server_state.tasks:
+        await asyncio.wait(server.server_state.tasks, timeout=server.config.timeout_graceful_shutdown)
+    serve.cancel()
+    await asyncio.wait({serve})
 
 
 async def _sign_in(product: Product) -> None:
