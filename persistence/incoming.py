@@ -27,6 +27,8 @@ BUFFER_BYTES: Final = 1024 * 1024
 READ_BYTES: Final = 64 * 1024 * 1024
 REMEMBERED: Final = 1_000
 RETRY_SECONDS: Final = 2
+LOCK_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 0.02
 _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -211,7 +213,9 @@ class LocalResumed(LocalIncoming):
 
     async def reopen(self, offset: int, kept: Path) -> None:
         """Goes on at `offset`; `kept` is where the whole file is, if it was placed and that was never noted."""
-        await asyncio.to_thread(self._reopen, offset, kept)
+        if await asyncio.to_thread(self._open, offset, kept):
+            await self._have_alone()
+            await asyncio.to_thread(self._check, offset)
         known = self._digests.recall(self._path.name, offset)
         if known is None:
             known = hashlib.sha256()
@@ -234,21 +238,38 @@ class LocalResumed(LocalIncoming):
         with self._lock:
             os.fsync(self._fd)
 
-    def _reopen(self, offset: int, kept: Path) -> None:
+    async def _have_alone(self) -> None:
+        """Waits a moment for the lock: a client that broke off and is back may find its old request still saving."""
+        until = asyncio.get_running_loop().time() + LOCK_SECONDS
+        while not await asyncio.to_thread(self._try_lock):
+            if asyncio.get_running_loop().time() >= until:
+                raise Conflict(
+                    "another request is sending this file; ask for its offset and go on from there",
+                    retry_after=RETRY_SECONDS,
+                )
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _open(self, offset: int, kept: Path) -> bool:
+        """Whether what it opened is a file that others may be writing."""
         with self._lock:
             flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if offset == 0 else 0)
             try:
                 self._fd = os.open(self._path, flags, 0o600)
             except FileNotFoundError:
                 self._open_kept(offset, kept)
-                return
+                return False
+            return True
+
+    def _try_lock(self) -> bool:
+        with self._lock:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Conflict(
-                    "another request is sending this file; ask for its offset and go on from there",
-                    retry_after=RETRY_SECONDS,
-                ) from None
+                return False
+            return True
+
+    def _check(self, offset: int) -> None:
+        with self._lock:
             size = os.fstat(self._fd).st_size
             if size < offset:
                 raise Unavailable(f"only {size} of the bytes received so far are on this server")

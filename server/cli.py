@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from server.commands import admin, audit, model, models, secrets
+from server.commands import admin, audit, model, secrets
 from server.settings import SettingsError
 from server.settings_sources import load
 
@@ -20,7 +20,6 @@ app.add_typer(admin.app, name="admin")
 app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
 app.add_typer(secrets.keys, name="keys")
-app.add_typer(models.app, name="models")
 app.add_typer(secrets.secrets, name="secrets")
 
 

@@ -38,12 +38,12 @@ async def scrubbed(served: Server) -> None:
         await http.post("/api/models", json={"name": "m"})
         sent = await http.post("/api/models/m/versions", files={"file": ("w.bin", b"weights of a model")})
     sha256 = sent.json()["file"]["sha256"]
-    code, printed = await command(served, "models", "scrub")
+    code, printed = await command(served, "model", "scrub")
     assert (code, printed) == (0, "1 files, 18 bytes read; 0 missing or damaged.\n")
     (kept,) = served.data.glob(f"blobs/sha256/*/*/{sha256}")
     kept.chmod(0o600)
     kept.write_bytes(b"weights of a Model")
-    code, printed = await command(served, "models", "scrub", "--rate", "0")
+    code, printed = await command(served, "model", "scrub", "--rate", "0")
     assert (code, f"damaged {sha256}: " in printed, "needed by default/m version 1" in printed) == (1, True, True)
 
 

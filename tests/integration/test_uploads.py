@@ -18,6 +18,7 @@ from domain.errors import BadUserInput, Conflict, DomainError, NotFound, Payload
 from domain.models import ModelVersion, ModelVersionStatus, Quotas, VersionDraft, WrongOffset
 from domain.paging import PageRequest
 from domain.storage import no_room
+from persistence import incoming
 from persistence.blobs import LocalBlobs
 from persistence.database import Database
 from tests.support.models import linear
@@ -131,6 +132,30 @@ async def test_killed_between_placing_a_file_and_noting_it(registry: Registry, m
     await asyncio.to_thread(registry.blobs.keep, arriving, DIGEST, len(DATA))
     whole = await send(make(), scope, b"", len(DATA))
     assert whole is not None
+    assert await stored(registry, scope) == DATA
+
+
+async def test_whoever_is_back_waits_for_its_broken_request(
+    registry: Registry, make: Callable[..., Registry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope, waiting = await registry.tracking.scope(), asyncio.Event()
+    await reserved(registry, scope)
+    monkeypatch.setattr(incoming, "LOCK_SECONDS", 60)
+    loop, have = asyncio.get_running_loop(), incoming.LocalResumed._try_lock
+
+    def tried(file: incoming.LocalResumed) -> bool:
+        had = have(file)
+        if not had:
+            loop.call_soon_threadsafe(waiting.set)
+        return had
+
+    monkeypatch.setattr(incoming.LocalResumed, "_try_lock", tried)
+    async with await registry.uploads.receive(scope, "m", "1", offset=0, announced=None) as piece:
+        await piece.write(DATA[:2_000_000])
+        assert await piece.end() is None
+        back = asyncio.create_task(send(make(), scope, DATA[2_000_000:], 2_000_000))
+        await asyncio.wait_for(waiting.wait(), 30)
+    assert await asyncio.wait_for(back, 30) is not None
     assert await stored(registry, scope) == DATA
 
 
