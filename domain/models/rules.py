@@ -29,10 +29,11 @@ FILTER: Final = Vocabulary(
         "model_type": Attribute(AttributeKind.TEXT),
         "created": Attribute(AttributeKind.TIME),
         "updated": Attribute(AttributeKind.TIME),
+        "owner": Attribute(AttributeKind.REFERENCE, id_kind="usr"),
     },
-    {"tags": KeyedKind.TEXTS},
+    {"tags": KeyedKind.TEXTS, "aliases": KeyedKind.NUMBERS},
 )
-"""What the filter of a list of models may name."""
+"""What the filter of a list of models may name. `owner` is an address or an id, `aliases.<name>` a version's number."""
 
 
 @dataclass(frozen=True, slots=True)

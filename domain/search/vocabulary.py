@@ -56,7 +56,7 @@ class Vocabulary:
     def prefix(self, word: str) -> str | None:
         """The prefix that `word` names: itself, its singular, or `parameter(s)`; None when there is none."""
         lowered = word.lower()
-        plural = {"parameter": "params", "parameters": "params"}.get(lowered)
+        plural = {"parameter": "params", "parameters": "params", "alias": "aliases"}.get(lowered)
         plural = plural or (lowered if lowered.endswith("s") else lowered + "s")
         return plural if plural in self.keyed else None
 

@@ -35,8 +35,18 @@ _SEARCH: Final = search.Columns(
         "model_type": "m.model_type",
         "created": "m.created_at",
         "updated": "m.updated_at",
+        "owner": "(SELECT u.email FROM users u WHERE u.id = m.owner_id)",
     },
-    keyed={"tags": search.KeyedColumns("jsonb_each_text(m.tags)", "TRUE", text="value")},
+    ids={"owner": "m.owner_id"},
+    keyed={
+        "tags": search.KeyedColumns("jsonb_each_text(m.tags)", "TRUE", text="value"),
+        "aliases": search.KeyedColumns(
+            "(SELECT a.model_id, a.name AS key, v.version::float8 AS number"
+            " FROM model_aliases a JOIN model_versions v ON v.id = a.version_id)",
+            "x.model_id = m.id",
+            number="number",
+        ),
+    },
 )
 
 

@@ -13,10 +13,11 @@ from starlette.responses import Response
 from domain import models as domain
 from domain.access import Scope
 from domain.errors import BadUserInput, DomainError
-from domain.models import ModelChanges
+from domain.models import ModelChanges, VersionChanges
 from domain.models.aliases import stage_of
 from domain.paging import PageRequest
 from domain.runs import Tag
+from domain.runs.values import key
 from domain.tensors import TensorSpec as DomainSpec
 from schema.scalars import write_datetime, write_int
 from server.edge.identity import request_id_of, scope_of
@@ -26,6 +27,7 @@ from server.rest.errors import error_response
 from server.rest.handler import UnreadableBody, answer, idempotency_key, json_body, no_content, query, services_of
 from server.rest.operations import models as operations
 from server.rest.route import Route
+from server.rest.structs.common import TagsBody
 from server.rest.structs.models import (
     Model,
     ModelCreate,
@@ -36,6 +38,7 @@ from server.rest.structs.models import (
     ModelUpload,
     ModelVersion,
     ModelVersionList,
+    ModelVersionPatch,
     ModelVersionStatus,
     Stage,
     TensorSpec,
@@ -60,6 +63,15 @@ class _ModelsQuery(PageQuery, kw_only=True):
 
 def _tags(given: dict[str, str]) -> list[Tag]:
     return [Tag(key, value) for key, value in given.items()]
+
+
+async def _tag_changes(request: Request) -> tuple[list[Tag], list[str]]:
+    """The tags to set, and the keys of those to remove."""
+    given = await json_body(request, TagsBody)
+    for name in given:
+        key(name, field=name)
+    put = {name: value for name, value in given.items() if value is not None}
+    return _tags(put), [name for name, value in given.items() if value is None]
 
 
 def _tags_out(tags: Sequence[Tag]) -> dict[str, str]:
@@ -225,6 +237,13 @@ async def _delete(request: Request) -> Response:
     return no_content()
 
 
+async def _tag(request: Request) -> Response:
+    scope, (put, drop) = scope_of(request), await _tag_changes(request)
+    changes = ModelChanges(tags_set=put, tags_delete=drop)
+    model = await services_of(request).models.update(scope, request.path_params["id"], changes)
+    return answer((await model_bodies(request, scope, [model]))[0])
+
+
 # --- versions ------------------------------------------------------------------------------------
 
 
@@ -281,6 +300,29 @@ async def _version(request: Request) -> Response:
     return answer((await version_bodies(request, scope, [version]))[0])
 
 
+async def _version_update(request: Request) -> Response:
+    given = await json_body(request, ModelVersionPatch)
+    changes = VersionChanges()
+    if given.description is not UNSET:
+        changes["description"] = given.description
+    if given.tags is not UNSET:
+        changes["tags"] = _tags(given.tags)
+    if given.metrics is not UNSET:
+        changes["metrics"] = given.metrics
+    return await _changed(request, changes)
+
+
+async def _version_tag(request: Request) -> Response:
+    put, drop = await _tag_changes(request)
+    return await _changed(request, VersionChanges(tags_set=put, tags_delete=drop))
+
+
+async def _changed(request: Request, changes: VersionChanges) -> Response:
+    scope, models = scope_of(request), services_of(request).models
+    version = await models.update_version(scope, (await models.get_version(scope, *_place(request))).id, changes)
+    return answer((await version_bodies(request, scope, [version]))[0])
+
+
 async def _version_delete(request: Request) -> Response:
     await services_of(request).models.delete_numbered_version(scope_of(request), *_place(request))
     return no_content()
@@ -306,9 +348,12 @@ ROUTES: Final = (
     Route(operations.MODEL_GET, _get),
     Route(operations.MODEL_UPDATE, _update),
     Route(operations.MODEL_DELETE, _delete),
+    Route(operations.MODEL_TAGS_SET, _tag),
     Route(operations.VERSION_LIST, _versions),
     Route(operations.VERSION_UPLOAD, _upload),
     Route(operations.VERSION_GET, _version),
+    Route(operations.VERSION_UPDATE, _version_update),
+    Route(operations.VERSION_TAGS_SET, _version_tag),
     Route(operations.VERSION_DELETE, _version_delete),
     Route(operations.VERSION_DOWNLOAD, _download),
     Route(operations.ARCHITECTURE_SET, _architecture),

@@ -38,6 +38,7 @@ from server.rest.handler import (
 )
 from server.rest.operations import runs as operations
 from server.rest.route import Route
+from server.rest.structs.common import TagsBody
 from server.rest.structs.training import (
     ParamsBody,
     Run,
@@ -47,7 +48,6 @@ from server.rest.structs.training import (
     RunPatch,
     RunStatus,
     RunStop,
-    TagsBody,
 )
 
 

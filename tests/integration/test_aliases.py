@@ -11,6 +11,7 @@ from domain.access import Access, KeyScope, Scope, WorkspaceRole
 from domain.errors import BadUserInput, Conflict, Forbidden, NotFound
 from domain.models import VersionDraft
 from domain.models.aliases import ARCHIVED, MAX_ALIASES, ModelAliases, Stage, stage_of
+from domain.paging import PageRequest
 from domain.runs import Tag
 from persistence.database import Database
 from persistence.models.aliases import PostgresAliases
@@ -56,6 +57,14 @@ async def test_a_name_moves_and_is_read_by(registry: Aliased) -> None:
     assert await registry.models.get_version(scope, "m", "@champion") == second
     assert await registry.models.find_version(scope, name="m", alias="champion") == second
     registry.clock.forward(seconds=1)
+    await registry.models.create(scope, name="without")
+    for filter_, named in (
+        ("aliases.champion = 2", ["m"]),
+        ("alias.champion >= 3 or aliases.other is not null", []),
+        ("aliases.champion is null", ["without"]),
+    ):
+        page = await registry.models.list(scope, PageRequest(), filter=filter_)
+        assert [found.name for found in page.nodes] == named, filter_
     again = await registry.aliases.set_numbered(scope, "m", "champion", 2)
     assert again.updated_at == model.updated_at  # it pointed there already
     assert (await registry.models.get(scope, "m")).updated_at == model.updated_at

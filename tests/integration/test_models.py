@@ -71,6 +71,11 @@ async def test_lists_page_newest_first_and_filter(registry: Registry) -> None:
     assert seen == ["m4", "m3", "m2", "m1", "m0"]
     found = await registry.models.list(scope, PageRequest(), filter='tags.stage = "prod" and name != "m1"')
     assert [model.name for model in found.nodes] == ["m3"]
+    address = (await registry.database.fetch("SELECT email FROM users"))[0]["email"]
+    for owner in (address, scope.principal.user_id):
+        mine = await registry.models.list(scope, PageRequest(), filter=f'owner = "{owner}" and name = "m1"')
+        assert [model.name for model in mine.nodes] == ["m1"]
+    assert (await registry.models.list(scope, PageRequest(), filter='owner = "eve@example.com"')).nodes == []
     with pytest.raises(BadUserInput) as foreign:
         await registry.models.list(scope, PageRequest(2, page.cursors[0]), filter='name = "m1"')
     assert foreign.value.field == "after"

@@ -100,6 +100,9 @@ POST /api/training/runs/:id/restore
 POST /api/training/runs/:id/purge
 POST /api/training/runs/:id/params
 POST /api/training/runs/:id/tags
+POST /api/models/:id/tags
+PUT /api/models/:id/versions/:v
+POST /api/models/:id/versions/:v/tags
 PUT /api/models/:id/versions/:v/content
 PUT /api/models/:id/versions/:v/architecture
 GET /api/notebooks

@@ -11,10 +11,11 @@ from msgspec import UNSET
 from server.rest.operations import SERVED
 from server.rest.route import JSON, OneOf, Raw
 from server.rest.structs.auth import ApiKeyCreate, LoginRequest, SessionMode, TokenPair, User, UserRole
+from server.rest.structs.common import TagsBody
 from server.rest.structs.inference import EndpointConfigInput, EndpointCreate, PredictRequest
 from server.rest.structs.metrics import MetricsColumns, MetricsEntries, MetricsFlat
 from server.rest.structs.models import ModelCreate
-from server.rest.structs.training import ParamsBody, RunCreate, RunEnd, RunFinish, RunPatch, TagsBody
+from server.rest.structs.training import ParamsBody, RunCreate, RunEnd, RunFinish, RunPatch
 
 
 def request_forms() -> list[Any]:

@@ -20,7 +20,7 @@ from server.rest.route import (
     json_answer,
     json_body,
 )
-from server.rest.structs.common import Error
+from server.rest.structs.common import Error, TagsBody
 from server.rest.structs.inference import Endpoint
 from server.rest.structs.models import (
     ArchitectureDocument,
@@ -32,6 +32,7 @@ from server.rest.structs.models import (
     ModelVersion,
     ModelVersionForm,
     ModelVersionList,
+    ModelVersionPatch,
 )
 
 _JSON_TEXT = Annotated[str, Meta(max_length=65_536)]
@@ -91,6 +92,18 @@ MODEL_DELETE = Operation(
     answers=NO_CONTENT,
     errors=(409,),
 )
+MODEL_TAGS_SET = Operation(
+    method="post",
+    path="/api/models/{id}/tags",
+    operation_id="modelTagsSet",
+    tag="models",
+    summary="Set tags of a model",
+    description="Sets or, with null, removes single tags of the model, all or none; the others stay.",
+    params=(MODEL,),
+    request=json_body(TagsBody, "Tags by key."),
+    answers={200: json_answer(Model, "The model as it is now.")},
+    errors=(409,),
+)
 VERSION_LIST = Operation(
     method="get",
     path="/api/models/{id}/versions",
@@ -135,6 +148,29 @@ VERSION_GET = Operation(
     description="One version by number, `latest` or `@alias`.",
     params=(MODEL, VERSION),
     answers={200: json_answer(ModelVersion, "The version.")},
+)
+VERSION_UPDATE = Operation(
+    method="put",
+    path="/api/models/{id}/versions/{v}",
+    operation_id="modelVersionUpdate",
+    tag="models",
+    summary="Change a version",
+    description="Changes what the body names and keeps the rest; null clears. Files and architecture never change.",
+    params=(MODEL, VERSION),
+    request=json_body(ModelVersionPatch, "The changes."),
+    answers={200: json_answer(ModelVersion, "The version as it is now.")},
+)
+VERSION_TAGS_SET = Operation(
+    method="post",
+    path="/api/models/{id}/versions/{v}/tags",
+    operation_id="modelVersionTagsSet",
+    tag="models",
+    summary="Set tags of a version",
+    description="Sets or, with null, removes single tags of the version, all or none; the others stay.",
+    params=(MODEL, VERSION),
+    request=json_body(TagsBody, "Tags by key."),
+    answers={200: json_answer(ModelVersion, "The version as it is now.")},
+    errors=(409,),
 )
 VERSION_DELETE = Operation(
     method="delete",
@@ -220,9 +256,12 @@ OPERATIONS = (
     MODEL_GET,
     MODEL_UPDATE,
     MODEL_DELETE,
+    MODEL_TAGS_SET,
     VERSION_LIST,
     VERSION_UPLOAD,
     VERSION_GET,
+    VERSION_UPDATE,
+    VERSION_TAGS_SET,
     VERSION_DELETE,
     VERSION_DOWNLOAD,
     ARCHITECTURE_SET,

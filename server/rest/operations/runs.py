@@ -20,6 +20,7 @@ from server.rest.route import (
     json_answer,
     json_body,
 )
+from server.rest.structs.common import TagsBody
 from server.rest.structs.training import (
     LogBatch,
     LogEntry,
@@ -33,7 +34,6 @@ from server.rest.structs.training import (
     RunList,
     RunPatch,
     RunStop,
-    TagsBody,
 )
 
 _RUN = json_answer(Run, "The run as it is now.")

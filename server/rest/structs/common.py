@@ -73,6 +73,12 @@ Notes = Annotated[str, Meta(max_length=65_536)]
 Tags = dict[Key, Annotated[str, Meta(max_length=5_000)]]
 """Tag key to value."""
 
+TagsBody = Annotated[
+    dict[Key, Annotated[str, Meta(max_length=5_000)] | None],
+    Meta(min_length=1, max_length=1_000, description="Tag key to value. Null removes the tag."),
+]
+"""Single tags to set and to remove."""
+
 Total = Annotated[
     int | None, Meta(description="How many there are in all: exact up to 10,000, null when there are more.")
 ]

@@ -91,6 +91,14 @@ class ModelPatch(RequestBody, kw_only=True):
     tags: Annotated[Tags | UnsetType, Meta(description="New tags, replacing the old.")] = UNSET
 
 
+class ModelVersionPatch(RequestBody, kw_only=True):
+    """Changes to what is said about a version. What is left out stays; null clears. Its files never change."""
+
+    description: Annotated[Notes | UnsetType | None, Meta(description="New description.")] = UNSET
+    tags: Annotated[Tags | UnsetType, Meta(description="New tags, replacing the old.")] = UNSET
+    metrics: Annotated[JsonObject | UnsetType, Meta(description="New figures, replacing the old.")] = UNSET
+
+
 class ModelFile(AnswerBody, kw_only=True):
     """A stored file of a version."""
 

@@ -172,10 +172,6 @@ ParamsBody = Annotated[
     dict[Key, ParamValue],
     Meta(min_length=1, max_length=1_000, description="Parameter key to value."),
 ]
-TagsBody = Annotated[
-    dict[Key, Annotated[str, Meta(max_length=5_000)] | None],
-    Meta(min_length=1, max_length=1_000, description="Tag key to value. Null removes the tag."),
-]
 
 
 class LogEntry(RequestBody, kw_only=True):
