@@ -6,6 +6,7 @@ A version's bytes never change and its number is never used twice.
 from domain.models.at_rest import FileBytes
 from domain.models.collector import BlobCollector
 from domain.models.entities import (
+    ExtraFile,
     Model,
     ModelChanges,
     ModelFile,
@@ -40,6 +41,7 @@ __all__ = [
     "UNBOUNDED",
     "BlobCollector",
     "BlobStore",
+    "ExtraFile",
     "FileBytes",
     "FileRepository",
     "IncomingFile",

@@ -142,13 +142,21 @@ class VersionDraft:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtraFile:
+    """A checked file beside the weights and, when it holds safetensors, what tensors these are."""
+
+    file: ModelFile
+    table: TensorTable | None
+
+
+@dataclass(frozen=True, slots=True)
 class NewVersion:
     """A checked version before it has a number. `extras` are the files beside its weights."""
 
     version: ModelVersion
     architecture: Architecture | None
     table: TensorTable | None
-    extras: Sequence[ModelFile] = ()
+    extras: Sequence[ExtraFile] = ()
 
 
 def numbered(version: ModelVersion, number: int) -> ModelVersion:

@@ -15,7 +15,7 @@ from typing import Final
 from domain.access import KeyScope, Scope
 from domain.clock import Clock
 from domain.errors import BadUserInput, Conflict, NotFound
-from domain.models.entities import ModelFile, ModelVersion, ModelVersionStatus, file_url, stored_file
+from domain.models.entities import ExtraFile, ModelFile, ModelVersion, ModelVersionStatus, file_url, stored_file
 from domain.models.files import extra_name, inspect
 from domain.models.ports import BlobStore, FileRepository, ReceivedFile
 from domain.models.registry import Models
@@ -81,7 +81,8 @@ class ModelFiles:
             stored_file(file, name, inspection), download_url=file_url(version.model_id, version.version, name)
         )
         self._storage.take(0)
-        await self._files.add(scope, version.id, stored, file.place, self._clock.now())
+        extra = ExtraFile(stored, inspection.table)
+        await self._files.add(scope, version.id, extra, file.place, self._clock.now())
         return stored
 
 

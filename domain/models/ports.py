@@ -12,6 +12,7 @@ from domain.architecture import Architecture
 from domain.idempotency import ClientToken
 from domain.models.at_rest import FileBytes
 from domain.models.entities import (
+    ExtraFile,
     Model,
     ModelChanges,
     ModelFile,
@@ -268,7 +269,7 @@ class FileRepository(Protocol):
         self,
         scope: Scope,
         version_id: str,
-        file: ModelFile,
+        extra: ExtraFile,
         place: Callable[[], Awaitable[None]],
         now: datetime,
     ) -> None:

@@ -23,6 +23,7 @@ from domain.idempotency import ClientToken
 from domain.models import rules
 from domain.models.carried import CarriedMetrics
 from domain.models.entities import (
+    ExtraFile,
     Model,
     ModelChanges,
     ModelFile,
@@ -323,7 +324,7 @@ class Models:
             tags={tag.key: tag.value for tag in said.tags},
             metrics=said.metrics,
             run_id=said.run_id,
-            **({"extras": {each.name: each.sha256 for each in beside}} if beside else {}),
+            **({"extras": {each.file.name: each.file.sha256 for each in beside}} if beside else {}),
         )
         self._storage.take(len(draft.architecture or ""))
         # Not part of the token: a run may measure more between two tries of the same upload.
@@ -398,14 +399,14 @@ class Models:
         if self._quotas.workspace_bytes is not None:
             self._quotas.check_workspace(await self._models.used(scope), size, field=field)
 
-    async def _beside(self, weights: ModelFile, extras: Sequence[tuple[str, ReceivedFile]]) -> tuple[ModelFile, ...]:
+    async def _beside(self, weights: ModelFile, extras: Sequence[tuple[str, ReceivedFile]]) -> tuple[ExtraFile, ...]:
         """The files beside the weights, inspected. Raises BadUserInput."""
-        found: tuple[ModelFile, ...] = ()
+        found: tuple[ExtraFile, ...] = ()
         for name, extra in extras:
-            if name in {weights.name, *(file.name for file in found)}:
+            if name in {weights.name, *(each.file.name for each in found)}:
                 raise BadUserInput(f"two files are called {name!r}", field="files")
             inspection = await asyncio.to_thread(inspect, extra, extra_name(name, field="files"), field="files")
-            found = (*found, stored_file(extra, name, inspection))
+            found = (*found, ExtraFile(stored_file(extra, name, inspection), inspection.table))
         return found
 
     async def _allowed(self, scope: Scope, model: str, action: Action = Action.WRITE) -> Model:

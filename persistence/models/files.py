@@ -13,8 +13,9 @@ from uuid import UUID
 from domain import ids
 from domain.access import ResourceKind, Scope
 from domain.errors import Conflict
-from domain.models import ModelFile, Quotas
+from domain.models import ExtraFile, ModelFile, Quotas
 from persistence.database import Connection, Database
+from persistence.models.rows import tensors_json
 
 _LOCK_BLOB: Final = "SELECT pg_advisory_xact_lock(hashtextextended('blob:' || $1::text, 0))"
 _LOCK_ROOM: Final = "SELECT pg_advisory_xact_lock(hashtextextended('room of ' || $1::text, 0))"
@@ -132,23 +133,24 @@ async def used(database: Connection, scope: Scope) -> int:
     return count
 
 
-async def write_files(tx: Connection, scope: Scope, version: UUID, kept: Sequence[ModelFile], now: datetime) -> None:
+async def write_files(tx: Connection, scope: Scope, version: UUID, kept: Sequence[ExtraFile], now: datetime) -> None:
     """The rows of files beside the weights."""
     await tx.executemany(
         "INSERT INTO model_files (workspace_id, version_id, name, format, sha256, size_bytes, parameter_count,"
-        " created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        " tensors, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         [
             (
                 workspace_of(scope),
                 version,
-                file.name,
-                file.format.value,
-                file.sha256,
-                file.size_bytes,
-                file.parameter_count,
+                extra.file.name,
+                extra.file.format.value,
+                extra.file.sha256,
+                extra.file.size_bytes,
+                extra.file.parameter_count,
+                tensors_json(extra.table),
                 now,
             )
-            for file in kept
+            for extra in kept
         ],
     )
 

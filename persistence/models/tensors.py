@@ -1,7 +1,7 @@
 """Tensors of files in PostgreSQL: paged and compared there, so that no long list is ever read whole.
 
-They are stored as `[name, dtype, shape]` with the version whose weights they are. The same bytes hold the same
-tensors, whichever version is asked for them.
+They are stored as `[name, dtype, shape]` with the version whose weights they are, or with the file beside the weights.
+The same bytes hold the same tensors, whichever version is asked for them.
 """
 
 from __future__ import annotations
@@ -48,8 +48,12 @@ class PostgresTensors:
         readable, more = within(scope.reach(ResourceKind.MODELS), "v.model_id", 5)
         rows = await self._database.fetch(
             "SELECT d.sha256, jsonb_array_length(s.tensors) AS total, x.*"  # noqa: S608 - constants of ours
-            " FROM unnest($2::text[]) d(sha256) CROSS JOIN LATERAL (SELECT v.tensors FROM model_versions v"
-            f" WHERE v.workspace_id = $1 AND v.sha256 = d.sha256 AND v.tensors IS NOT NULL{readable} LIMIT 1) s"
+            " FROM unnest($2::text[]) d(sha256) CROSS JOIN LATERAL"
+            " ((SELECT v.tensors FROM model_versions v"
+            f" WHERE v.workspace_id = $1 AND v.sha256 = d.sha256 AND v.tensors IS NOT NULL{readable} LIMIT 1)"
+            " UNION ALL (SELECT f.tensors FROM model_files f JOIN model_versions v ON v.id = f.version_id"
+            f" WHERE f.workspace_id = $1 AND f.sha256 = d.sha256 AND f.tensors IS NOT NULL{readable} LIMIT 1)"
+            " LIMIT 1) s"
             " LEFT JOIN LATERAL (SELECT e->>0 AS name, e->>1 AS dtype, e->2 AS shape"
             '   FROM jsonb_array_elements(s.tensors) e ORDER BY (e->>0) COLLATE "C" LIMIT $3 OFFSET $4) x ON true'
             ' ORDER BY d.sha256, x.name COLLATE "C"',

@@ -16,6 +16,7 @@ from domain.errors import Conflict, NotFound
 from domain.idempotency import ClientToken
 from domain.models import (
     UNBOUNDED,
+    ExtraFile,
     ModelFile,
     ModelFormat,
     ModelVersion,
@@ -250,11 +251,11 @@ class PostgresFiles:
         self,
         scope: Scope,
         version_id: str,
-        file: ModelFile,
+        extra: ExtraFile,
         place: Callable[[], Awaitable[None]],
         now: datetime,
     ) -> None:
-        wanted = ids.to_uuid(version_id)
+        wanted, file = ids.to_uuid(version_id), extra.file
         async with change(self._database) as tx:
             await files.lock_room(tx, scope, self._quotas)
             version = await tx.fetchrow(
@@ -275,5 +276,5 @@ class PostgresFiles:
             self._quotas.check_files(len(taken) + 2)  # the weights count too, here or to come
             await files.check_room(tx, scope, self._quotas, [file])
             await files.keep(tx, scope, [file], place, now)
-            await files.write_files(tx, scope, wanted, [file], now)
+            await files.write_files(tx, scope, wanted, [extra], now)
             tx.made(version_id)

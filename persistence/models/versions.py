@@ -58,7 +58,7 @@ class PostgresVersions:
                 number = await next_number(tx, scope, version, self._quotas)
                 version = numbered(version, number)
                 await check_run(tx, scope, version.run_id)
-                kept = [*([version.file] if version.file is not None else []), *new.extras]
+                kept = [*([version.file] if version.file is not None else []), *(extra.file for extra in new.extras)]
                 self._quotas.check_files(len(kept))
                 await files.check_room(tx, scope, self._quotas, kept)
                 await files.keep(tx, scope, kept, place, version.created_at)

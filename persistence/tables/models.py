@@ -110,6 +110,7 @@ class ModelFileRow(Model):
     sha256 = fields.CharField(max_length=64)
     size_bytes = fields.BigIntField()
     parameter_count = fields.BigIntField(null=True)
+    tensors: fields.JSONField[list[Any] | None] = fields.JSONField(null=True)
     created_at = fields.DatetimeField()
 
     class Meta:

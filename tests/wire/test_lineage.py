@@ -296,3 +296,21 @@ async def test_the_tensors_of_a_file_are_paged_by_name(model: Product) -> None:
     await answered(model, "POST", "/api/models/m/versions", 201, files={"file": ("w.bin", b"plain")})
     plain = await model.graphql('{ modelVersion(name: "m", version: 2) { file { tensors { totalCount } } } }')
     assert plain["modelVersion"]["file"]["tensors"] == {"totalCount": 0}
+
+
+async def test_files_beside_the_weights_tell_their_tensors(model: Product) -> None:
+    with_form, by_itself = (save({name: np.zeros((2, 3), np.int8)}) for name in ("form", "itself"))
+    parts = [("file", ("w.bin", b"plain")), ("files", ("a.safetensors", with_form)), ("files", ("l.txt", b"cat"))]
+    await answered(model, "POST", "/api/models/m/versions", 201, files=parts)
+    path, raw = "/api/models/m/versions/1/files/b.safetensors", {"Content-Type": "application/octet-stream"}
+    await answered(model, "PUT", path, content=by_itself, headers=raw)
+    found = await model.graphql(
+        '{ modelVersion(name: "m", version: 1) { files { name tensors { nodes { name dtype shape } } } } }'
+    )
+    told = {file["name"]: file["tensors"]["nodes"] for file in found["modelVersion"]["files"]}
+    assert told == {
+        "w.bin": [],
+        "a.safetensors": [{"name": "form", "dtype": "int8", "shape": [2, 3]}],
+        "b.safetensors": [{"name": "itself", "dtype": "int8", "shape": [2, 3]}],
+        "l.txt": [],
+    }
