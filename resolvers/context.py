@@ -13,7 +13,7 @@ from typing import Protocol
 from domain.access import Scope
 from domain.audit import AuditLog
 from domain.endpoints import Endpoints
-from domain.errors import Unauthenticated
+from domain.errors import DomainError, Unauthenticated
 from domain.experiments import Experiments
 from domain.identity import ClientInfo, Identity, Tokens
 from domain.logs import Logs
@@ -77,13 +77,14 @@ class SessionCookies(Protocol):
 
 @dataclass
 class Context:
-    """One operation: `scope` is None for an anonymous caller."""
+    """One operation: `scope` is None for an anonymous caller; `problem` says why credentials that came are refused."""
 
     services: Services
     scope: Scope | None
     request_id: str
     client: ClientInfo
     cookies: SessionCookies | None = None
+    problem: DomainError | None = None
     extra: dict[str, object] = field(default_factory=dict)
 
     @cached_property
@@ -99,4 +100,4 @@ class Context:
 
     def for_operation(self) -> Context:
         """The same caller with fresh loaders."""
-        return Context(self.services, self.scope, self.request_id, self.client, self.cookies)
+        return Context(self.services, self.scope, self.request_id, self.client, self.cookies, self.problem)

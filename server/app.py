@@ -22,7 +22,7 @@ from domain.storage import UNLIMITED, Storage
 from resolvers.context import Context, Services
 from server.edge.connections import LiveConnections
 from server.edge.cookies import Cookies
-from server.edge.identity import client_of, request_id_of
+from server.edge.identity import caller_of, client_of, request_id_of
 from server.edge.rates import Rates
 from server.edge.stack import Dispatcher, edge
 from server.figures import RequestFigures, SubscriptionFigures
@@ -73,6 +73,7 @@ def context_factory(services: Services, cookies: Cookies) -> ContextFactory:
             request_id=request_id_of(connection.scope),
             client=client_of(connection),
             cookies=cookies.of(connection.scope, response) if response is not None else None,
+            problem=caller_of(connection.scope).problem,
         )
 
     return make

@@ -21,6 +21,7 @@ MAX_EMAIL: Final = 320
 _LOCAL: Final = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*", re.ASCII)
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _LEAST_DISTINCT: Final = 6
+_LEAST_DISTINCT_WITH_FACTOR: Final = 4
 # What zxcvbn takes for strong against guesses at stolen slow hashes, and where a second factor is needed as well,
 # against guesses at the login. By the pace of our login 10**6 are some 28 years.
 _LEAST_GUESSES: Final = 1e10
@@ -86,7 +87,7 @@ def chosen_password(text: str, *, shortest: int, address: str, field: str = "pas
     folded = password.casefold()
     if address in folded:
         raise BadUserInput("a password may not contain the e-mail address", field=field)
-    if len(set(folded)) < _LEAST_DISTINCT:
+    if len(set(folded)) < (_LEAST_DISTINCT_WITH_FACTOR if shortest < MIN_PASSWORD else _LEAST_DISTINCT):
         raise BadUserInput("this repeats the same few characters; choose another one", field=field)
     return password
 
@@ -104,6 +105,6 @@ def require_unguessable(guesses: float, *, shortest: int, field: str = "password
     if guesses < (_LEAST_GUESSES_WITH_FACTOR if shortest < MIN_PASSWORD else _LEAST_GUESSES):
         raise BadUserInput(
             "this is easily guessed: it is made of common passwords, words, repetitions or words about the account;"
-            " choose another one",
+            " make it longer, or choose words that are rarer",
             field=field,
         )

@@ -40,6 +40,11 @@ class OperationContext(Protocol):
         ...
 
     @property
+    def problem(self) -> DomainError | None:
+        """Why the credentials of an anonymous caller are refused; None when there were none."""
+        ...
+
+    @property
     def client(self) -> ClientInfo:
         """Where the operation came from."""
         ...
@@ -85,7 +90,7 @@ def refusals(
         if context.scope is None and (
             operation is None or not operation.root_names <= public.ROOT_FIELDS[operation.kind]
         ):
-            raise Unauthenticated(SIGN_IN)
+            raise context.problem or Unauthenticated(SIGN_IN)
         confinement = None if context.scope is None else confinement_of(context.scope)
         if confinement is not None and operation is not None:
             confinement.check_fields(operation.kind, operation.root_names)

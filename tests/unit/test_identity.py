@@ -133,6 +133,9 @@ def test_a_good_password_is_taken_as_it_is(text: str) -> None:
         ("l37m31n l37m31n l37m31n", "easily guessed"),
         ("14.07.1999 14.07.1999", "easily guessed"),
         ("adalovelace-adalovelace", "easily guessed"),
+        ("пароль пароль пароль", "easily guessed"),
+        ("йцукенгшщзхъфывапр", "easily guessed"),
+        ("flower garden house apple", "make it longer"),
         ("my ada.lovelace@engine.example key", "e-mail"),
         ("ADA.LOVELACE@ENGINE.EXAMPLE 4711 zebra", "e-mail"),
         ("nine lanterns\x00under", "NUL"),
@@ -160,7 +163,7 @@ def test_the_commonest_passwords_are_refused_however_they_are_spelt() -> None:
             chosen(spelling, mfa_required=True)
 
 
-@pytest.mark.parametrize("text", ["kx7!Qzpw", "wvmpzkqj", "tr4j-wQoq7", "漢字ж qzü7"])
+@pytest.mark.parametrize("text", ["kx7!Qzpw", "wvmpzkqj", "hsosvhhd", "8R77rrpk", "tr4j-wQoq7", "漢字ж qzü7"])
 def test_where_a_factor_is_needed_as_well_eight_characters_are_enough(text: str) -> None:
     assert chosen(text, mfa_required=True) == text
 

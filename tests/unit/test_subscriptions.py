@@ -12,7 +12,7 @@ import pytest
 import strawberry
 
 from domain.access import Principal, Scope, UserRole
-from domain.errors import Conflict
+from domain.errors import Conflict, DomainError
 from domain.identity import ClientInfo
 from server.edge.rates import Rates
 from server.graphql.asking import Asking
@@ -41,6 +41,7 @@ class Context:
     events: list[Tick]
     request_id: str = "r"
     client: ClientInfo = field(default_factory=ClientInfo)
+    problem: DomainError | None = None
     gate: asyncio.Event | None = None
     opened: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket
 
 from domain.access import Principal, Scope, UserRole
 from domain.audit import Event, Outcome
-from domain.errors import BadUserInput, Conflict, NotFound, RateLimited, Unauthenticated, Unavailable
+from domain.errors import BadUserInput, Conflict, DomainError, NotFound, RateLimited, Unauthenticated, Unavailable
 from domain.identity import ClientInfo
 from server.edge.connections import LiveConnections
 from server.edge.cookies import Cookies
@@ -74,6 +74,7 @@ class Context:
     request_id: str
     client: ClientInfo
     response: Response | None
+    problem: DomainError | None = None
     seen: list[str] = field(default_factory=list)
     operations: int = 0
 

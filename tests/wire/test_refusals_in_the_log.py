@@ -60,7 +60,8 @@ async def test_nothing_is_noted_of_what_is_answered(product: Product, log_lines:
     [
         ("/api/auth/me", {}, ("UNAUTHENTICATED", None, "sign in first")),
         ("/graphql", {}, ("UNAUTHENTICATED", None, "sign in first")),
-        ("/api/auth/me", {"Authorization": NONSENSE}, ("UNAUTHENTICATED", None, "")),
+        ("/api/auth/me", {"Authorization": NONSENSE}, ("UNAUTHENTICATED", None, "not an API key")),
+        ("/graphql", {"Authorization": NONSENSE}, ("UNAUTHENTICATED", None, "not an API key")),
         ("/graphql", {"Host": "evil.example"}, ("BAD_USER_INPUT", "Host", None)),
         (
             "/graphql",

@@ -94,9 +94,7 @@ class SetupRequest(RequestBody, kw_only=True):
     email: Annotated[Email, Meta(description="Address to sign in with.")]
     password: Annotated[
         Password,
-        Meta(
-            description="At least 15 characters, 8 where everybody needs a second factor, and not a commonly used one."
-        ),
+        Meta(description="At least 15 characters, 8 where everybody needs a second factor, and not easily guessed."),
     ]
     name: Annotated[Title | None, Meta(description="Display name; the part before the @ when left out.")] = None
     session: Annotated[SessionMode, Meta(description="How the tokens travel.")] = SessionMode.TOKEN

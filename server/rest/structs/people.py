@@ -33,9 +33,7 @@ class RegisterRequest(RequestBody, kw_only=True):
     email: Annotated[Email, Meta(description="Address to sign in with; with an invite, the invited one.")]
     password: Annotated[
         Password,
-        Meta(
-            description="At least 15 characters, 8 where everybody needs a second factor, and not a commonly used one."
-        ),
+        Meta(description="At least 15 characters, 8 where everybody needs a second factor, and not easily guessed."),
     ]
     name: Annotated[Title | None, Meta(description="Display name; the part before the @ when left out.")] = None
     invite: Annotated[Secret | None, Meta(description="The invite's token, where registration needs one.")] = None
