@@ -95,7 +95,7 @@ class Context:
     def require_scope(self) -> Scope:
         """Raises Unauthenticated for an anonymous caller."""
         if self.scope is None:
-            raise Unauthenticated("sign in first: send Authorization: Bearer with an access token or an API key")
+            raise Unauthenticated("sign in first: send an access token or an API key as Authorization: Bearer")
         return self.scope
 
     def for_operation(self) -> Context:

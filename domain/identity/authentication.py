@@ -23,7 +23,7 @@ from domain.identity.ports import AccessTokens, ApiKeyCodec, KeyRepository, Sess
 MAX_CREDENTIAL: Final = 4_096
 Standings = Callable[[Sequence[tuple[str, str]]], Awaitable[dict[tuple[str, str], tuple[UserRole, Access]]]]
 _KEY_TOUCH: Final = timedelta(minutes=1)
-SIGN_IN: Final = "sign in first: send Authorization: Bearer with an access token or an API key"
+SIGN_IN: Final = "sign in first: send an access token or an API key as Authorization: Bearer"
 _EXPIRED: Final = "the access token is not valid or its session has ended; sign in again, or refresh"
 _WRONG_KEY: Final = "the API key is not valid: unknown, revoked or expired"
 _OWNER_WITHOUT: Final = (
@@ -117,7 +117,7 @@ class Authentication:
         scheme, _, credential = authorization.partition(" ")
         credential = credential.strip()
         if not credential or len(credential) > MAX_CREDENTIAL:
-            raise Unauthenticated("expected Authorization: Bearer with an access token or an API key")
+            raise Unauthenticated("expected an access token or an API key as Authorization: Bearer")
         match scheme.lower():
             case "bearer" if credential.startswith("axk_"):
                 return await self._by_api_key(credential, workspace)

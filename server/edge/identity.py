@@ -18,7 +18,7 @@ from domain.identity import ClientInfo
 _IDENTITY: Final = "axonml.identity"
 _REQUEST_ID: Final = "axonml.request_id"
 
-SIGN_IN: Final = "sign in first: send Authorization: Bearer with an access token or an API key"
+SIGN_IN: Final = "sign in first: send an access token or an API key as Authorization: Bearer"
 
 
 class Authenticator(Protocol):

@@ -58,8 +58,8 @@ async def test_nothing_is_noted_of_what_is_answered(product: Product, log_lines:
 @pytest.mark.parametrize(
     ("path", "headers", "expected"),
     [
-        ("/api/auth/me", {}, ("UNAUTHENTICATED", None, "sign in first")),
-        ("/graphql", {}, ("UNAUTHENTICATED", None, "sign in first")),
+        ("/api/auth/me", {}, ("UNAUTHENTICATED", None, "sign in first: send an access token or an API key as Auth")),
+        ("/graphql", {}, ("UNAUTHENTICATED", None, "sign in first: send an access token or an API key as Auth")),
         ("/api/auth/me", {"Authorization": NONSENSE}, ("UNAUTHENTICATED", None, "not an API key")),
         ("/graphql", {"Authorization": NONSENSE}, ("UNAUTHENTICATED", None, "not an API key")),
         ("/graphql", {"Host": "evil.example"}, ("BAD_USER_INPUT", "Host", None)),
