@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from domain import ids
 from domain.identity.ports import AccessClaims, SigningKey
-from server.security.refresh import SealedRefreshTokens
+from server.security.refresh import PURPOSE, SealedRefreshTokens
 from server.security.secrets import RootSecretError, SealBroken, Vault, open_vault
 from server.security.tokens import (
     ALGORITHM,
@@ -298,6 +298,7 @@ def test_a_refresh_token_is_bound_to_its_session_its_count_and_its_key() -> None
     key = refresh.new_key(session)
     found = refresh.parse(refresh.issue(session, 3, key))
     assert found is not None
+    assert len(VAULT.open(PURPOSE, key, session)) == len(found.tag) == 32, "256 bits"
     assert not refresh.genuine(replace(found, counter=4), key)
     assert not refresh.genuine(found, refresh.new_key(session))
     with pytest.raises(SealBroken):
