@@ -373,7 +373,7 @@ class LimitsSettings(_Section):
         ge=1,
         description="Most requests of callers who have not signed in, all together, and as many GraphQL sockets before"
         " `connection_init`; more are answered 429, as are these when all but a tenth of `limits.connections` is taken."
-        " Unset: half of `limits.connections`.",
+        " One address has an eighth of the requests. Unset: half of `limits.connections`.",
     )
     receive_seconds: float = Field(
         30.0,

@@ -2,8 +2,9 @@
 
 A user is one caller, with all sessions and API keys: keys cost nothing to make. Strangers together are one too, once
 for their requests and once for their sockets, so that sockets that wait keep nobody from signing in; and they never get
-the last tenth of all places. Whoever is refused loses nothing that is open already. Several web processes count each
-for itself, as they do with all their places.
+the last tenth of all places. Of their requests one address has an eighth, so that bodies that drip from one place keep
+nobody elsewhere from signing in. Whoever is refused loses nothing that is open already. Several web processes count
+each for itself, as they do with all their places.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from starlette.types import Scope
 from domain import access
 from domain.access import Principal
 from domain.errors import Overloaded
+from server.edge.addresses import place_of
 from server.settings import LimitsSettings
 
 RETRY_SECONDS: Final = 1.0
 _PLACE: Final = "axonml.place"
 _ALWAYS: Final = frozenset({"/health", "/health/ready"})  # a crowd of strangers makes no server unwell
-_STRANGERS: Final = {"http": "requests", "websocket": "sockets"}
+
+Owners = tuple[str | bytes, ...]
+"""A user; or strangers by what they open, and for a request the address it comes from."""
 
 
 class Shares:
@@ -31,8 +35,9 @@ class Shares:
         self._most = limits.most_per_caller
         self._most_of_keys = max(1, self._most * 9 // 10)
         self._most_strangers = limits.most_strangers
+        self._most_of_address = max(1, limits.most_strangers // 8)
         self._for_strangers = limits.connections - limits.connections // 10
-        self._open: Counter[str] = Counter()
+        self._open: Counter[str | bytes] = Counter()
         self._total = 0
 
     def __len__(self) -> int:
@@ -41,16 +46,19 @@ class Shares:
 
     def enter(self, scope: Scope, caller: access.Scope | None) -> Place:
         """Counts a request or socket that its caller, None for a stranger, has just opened. Raises Overloaded."""
+        owners: Owners
         if scope["path"] in _ALWAYS:
-            owner = None
-        elif caller is None:
-            owner = self._stranger(_STRANGERS[scope["type"]])
+            owners = ()
+        elif caller is not None:
+            owners = self.caller(caller.principal)
+        elif scope["type"] == "websocket":
+            owners = self._stranger("sockets")
         else:
-            owner = self.caller(caller.principal)
-        place = scope[_PLACE] = Place(self, owner)
+            owners = self._asking_stranger(scope)
+        place = scope[_PLACE] = Place(self, owners)
         return place
 
-    def caller(self, principal: Principal) -> str:
+    def caller(self, principal: Principal) -> Owners:
         """Counts one more of a user. Keys leave a tenth to sessions: somebody must get in to revoke them."""
         most = self._most if principal.api_key_id is None else self._most_of_keys
         if self._open.get(principal.user_id, 0) >= most:
@@ -60,42 +68,53 @@ class Shares:
             )
         return self._take(principal.user_id)
 
-    def _stranger(self, kind: str) -> str:
+    def _asking_stranger(self, scope: Scope) -> Owners:
+        client = scope.get("client")
+        address = place_of(client[0] if client else None)
+        if self._open.get(address, 0) >= self._most_of_address:
+            raise Overloaded(
+                "too many requests of callers at this address who have not signed in; try again",
+                retry_after=RETRY_SECONDS,
+            )
+        return self._stranger("requests", address)
+
+    def _stranger(self, kind: str, *others: bytes) -> Owners:
         if self._open.get(kind, 0) >= self._most_strangers or self._total >= self._for_strangers:
             raise Overloaded(f"too many {kind} of callers who have not signed in; try again", retry_after=RETRY_SECONDS)
-        return self._take(kind)
+        return self._take(kind, *others)
 
-    def _take(self, owner: str) -> str:
-        self._open[owner] += 1
+    def _take(self, *owners: str | bytes) -> Owners:
+        self._open.update(owners)
         self._total += 1
-        return owner
+        return owners
 
-    def release(self, owner: str) -> None:
+    def release(self, owners: Owners) -> None:
         """Counts one less."""
         self._total -= 1
-        self._open[owner] -= 1
-        if not self._open[owner]:
-            del self._open[owner]
+        for owner in owners:
+            self._open[owner] -= 1
+            if not self._open[owner]:
+                del self._open[owner]
 
 
 class Place:
-    """One open request or socket, counted for `owner`; for nobody when that is None."""
+    """One open request or socket, counted for its `owners`; for nobody when there are none."""
 
-    def __init__(self, shares: Shares, owner: str | None) -> None:
+    def __init__(self, shares: Shares, owners: Owners) -> None:
         self._shares = shares
-        self._owner = owner
+        self._owners = owners
 
     def move(self, principal: Principal) -> None:
         """From now on it is this caller's. Raises Overloaded when they have no room; it stays whose it was then."""
-        owner = self._shares.caller(principal)
+        owners = self._shares.caller(principal)
         self.leave()
-        self._owner = owner
+        self._owners = owners
 
     def leave(self) -> None:
         """It has ended."""
-        if self._owner is not None:
-            self._shares.release(self._owner)
-            self._owner = None
+        if self._owners:
+            self._shares.release(self._owners)
+            self._owners = ()
 
 
 def place_in(scope: Scope) -> Place:

@@ -18,8 +18,8 @@ ADA = Principal("usr_" + "a" * 32, "ada@example.com", UserRole.ADMIN, session_id
 KEYS = [replace(ADA, session_id=None, api_key_id=f"key_{number}") for number in range(2)]
 
 
-def _asked(kind: str = "http", path: str = "/graphql") -> dict[str, Any]:
-    return {"type": kind, "path": path}
+def _asked(kind: str = "http", path: str = "/graphql", client: tuple[str, int] | None = None) -> dict[str, Any]:
+    return {"type": kind, "path": path, "client": client}
 
 
 def _by(principal: Principal) -> Scope:
@@ -51,10 +51,24 @@ def test_a_socket_moves_to_its_caller_and_stays_a_strangers_when_there_is_no_roo
     with pytest.raises(Overloaded, match="this user"):
         second.move(ADA)
     request = shares.enter(_asked(), None)  # counted apart from sockets
-    assert len(shares) == 3
+    assert len(shares) == 4  # a request counts for its address, too
     for place in (first, second, request):
         place.leave()
         place.leave()  # once is enough, twice does no harm
+    assert len(shares) == 0
+
+
+def test_an_address_has_an_eighth_of_the_requests_of_strangers() -> None:
+    shares = Shares(LimitsSettings(connections=100, connections_of_strangers=32))
+    dripping = [shares.enter(_asked(client=("192.0.2.1", 1 + number)), None) for number in range(4)]
+    with pytest.raises(Overloaded, match="at this address"):
+        shares.enter(_asked(client=("192.0.2.1", 9)), None)
+    shares.enter(_asked("websocket", client=("192.0.2.1", 9)), None).leave()
+    dripping += [shares.enter(_asked(client=(f"198.51.100.{number}", 1)), None) for number in range(28)]
+    with pytest.raises(Overloaded, match="too many requests of callers who have not"):
+        shares.enter(_asked(client=("203.0.113.1", 1)), None)
+    for place in dripping:
+        place.leave()
     assert len(shares) == 0
 
 
