@@ -1,4 +1,4 @@
-"""Files of models as answers: whole, in ranges, or not at all where the caller's copy is current."""
+"""Files of models as answers: whole, in ranges, or not at all where the caller's copy is current or of another file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from domain.errors import BadUserInput
+from domain.errors import BadUserInput, Conflict, DomainError
 from domain.models import ModelFile
 from server.edge.identity import request_id_of
 from server.rest.errors import error_response
@@ -31,9 +31,13 @@ class _File(FileResponse):
 
 
 def file_answer(request: Request, file: ModelFile, path: str) -> Response:
-    """The bytes of a file that lie at `path`: 200, 206, 304, or 416."""
+    """The bytes of a file that lie at `path`: 200, 206, 304, 412, or 416."""
     etag = f'"{file.sha256}"'
     headers = {**_HEADERS, "ETag": etag}
+    wanted = [tag.strip() for tag in request.headers.get("if-match", "*").split(",")]
+    if etag not in wanted and "*" not in wanted:
+        problem: DomainError = Conflict("the file is another one than If-Match names", field="If-Match")
+        return error_response(problem, request_id_of(request.scope), status=412, headers={"ETag": etag})
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if etag in known or "*" in known:
         return Response(status_code=304, headers=headers)

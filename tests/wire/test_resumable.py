@@ -181,6 +181,10 @@ async def test_a_version_of_several_files(product: Product) -> None:
     assert (part.status_code, part.content) == (206, b"dog")
     assert (await product.rest("GET", url, headers={"Range": "bytes=4-6", "If-Range": '"x"'})).status_code == 200
     assert (await product.rest("GET", url, headers={"If-None-Match": whole.headers["etag"]})).status_code == 304
+    for named in (whole.headers["etag"], f'"x", {whole.headers["etag"]}', "*"):
+        assert (await product.rest("GET", url, headers={"Range": "bytes=4-6", "If-Match": named})).status_code == 206
+    other = await product.rest("GET", url, headers={"Range": "bytes=4-6", "If-Match": '"x"'})
+    assert (error(other), other.headers["etag"]) == ((412, "CONFLICT", "If-Match"), whole.headers["etag"])
     head = await product.rest("HEAD", url)
     assert (head.status_code, head.headers["content-length"], head.content) == (200, "8", b"")
     assert (await product.rest("GET", "/api/models/m/versions/1/files/w.safetensors")).content == weights

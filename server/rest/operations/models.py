@@ -210,6 +210,7 @@ VERSION_DOWNLOAD = Operation(
         ),
         206: Answer("The range asked for.", {BYTES: BINARY}, {"Content-Range": "Which bytes."}),
         304: Answer("The caller's copy is current."),
+        412: Answer("The file is not the one that `If-Match` names (CONFLICT).", {JSON: Error}),
         416: Answer(
             "The range lies outside the file (BAD_USER_INPUT).",
             {JSON: Error},
