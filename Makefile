@@ -22,9 +22,9 @@ LOCK := pyproject.toml constraints.txt
 
 PACKAGES := server schema resolvers domain persistence serving execution migrations
 
-# Workers of the test run. Tests wait for processes about half of their time, so one more than two cores pays;
+# Workers of the test run. Tests wait for processes about half of their time, so two for each of two cores pay;
 # idle workers take over what is queued elsewhere, because a few tests take as long as hundreds of others.
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 4
 DISTRIBUTION := -n $(TEST_WORKERS) --dist worksteal
 # Extra arguments for pytest, e.g. `make test PYTEST="tests/unit -x"`.
 PYTEST ?=
