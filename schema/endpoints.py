@@ -16,7 +16,7 @@ from schema.models import ModelVersion
 from schema.node import Node
 from schema.paging import Connection
 from schema.runs import Deleted
-from schema.scalars import JSON
+from schema.scalars import JSON, BigInt
 
 if TYPE_CHECKING:
     from resolvers.context import Context
@@ -40,6 +40,9 @@ class EndpointConfig:
     timeout_ms: int
     threads: int
     drain_timeout_seconds: int
+    max_memory_bytes: BigInt
+    device: str
+    force: bool
 
 
 @strawberry.type
@@ -77,6 +80,9 @@ class EndpointConfigInput:
     timeout_ms: int | None = strawberry.UNSET
     threads: int | None = strawberry.UNSET
     drain_timeout_seconds: int | None = strawberry.UNSET
+    max_memory_bytes: BigInt | None = strawberry.UNSET
+    device: str | None = strawberry.UNSET
+    force: bool | None = strawberry.UNSET
 
 
 @strawberry.input

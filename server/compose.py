@@ -64,6 +64,7 @@ from server.security.webauthn import relying_party
 from server.settings import Settings, SettingsError
 from server.supervision import Supervisor
 from server.workers.link import HostLink
+from serving import devices
 from serving.cores import available
 
 BLOBS: Final = "blobs"
@@ -173,6 +174,7 @@ async def compose(
                     clock=clock,
                     cores=available(),
                     most=settings.inference.max_endpoints,
+                    gpus=devices.available(),
                 ),
                 system=System(
                     # The bundled database may have been put on a disk of its own.

@@ -9,7 +9,15 @@ from typing import Any, Final, TypedDict
 
 from domain.architecture import Architecture
 from domain.errors import BadUserInput
-from domain.serving import MAX_REPLICAS, ServingConfig
+from domain.serving import (
+    CPU,
+    MAX_MEMORY_BYTES,
+    MAX_REPLICAS,
+    ServingConfig,
+    check_device,
+    check_threads,
+    threads_for,
+)
 from domain.tensors import TensorSpec
 
 
@@ -42,6 +50,9 @@ class ConfigChanges(TypedDict, total=False):
     timeout_ms: int
     threads: int
     drain_timeout_seconds: int
+    max_memory_bytes: int
+    device: str
+    force: bool
 
 
 _BOUNDS: Final = {
@@ -51,7 +62,9 @@ _BOUNDS: Final = {
     "timeout_ms": (1, 600_000),
     "threads": (1, 256),
     "drain_timeout_seconds": (0, 600),
+    "max_memory_bytes": (0, MAX_MEMORY_BYTES),
 }
+_KEPT: Final = (*_BOUNDS, "device", "force", "shared_threads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +72,8 @@ class EndpointConfig:
     """How an endpoint batches, waits and computes.
 
     Rows per forward and waiting per replica; the extra wait for a fuller batch in microseconds; the longest time of
-    a request in milliseconds; compute threads per replica; the longest drain in seconds. `shared_threads` says that
+    a request in milliseconds; compute threads per replica; the longest drain in seconds; the most memory of a replica
+    (0: no limit) and the device it computes on. `force` allows more threads than cores. `shared_threads` says that
     nobody chose the threads: they follow the number of replicas.
     """
 
@@ -69,11 +83,14 @@ class EndpointConfig:
     timeout_ms: int = 30_000
     threads: int = 1
     drain_timeout_seconds: int = 30
+    max_memory_bytes: int = 0
+    device: str = CPU
+    force: bool = False
     shared_threads: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """The stored form."""
-        return {name: getattr(self, name) for name in (*_BOUNDS, "shared_threads")}
+        return {name: getattr(self, name) for name in _KEPT}
 
     def changed(self, changes: ConfigChanges, *, replicas: int, cores: int) -> EndpointConfig:
         """With the changes, for so many replicas on so many cores.
@@ -81,20 +98,20 @@ class EndpointConfig:
         Raises BadUserInput for a value out of its bounds and for more threads than cores.
         """
         given: dict[str, Any] = dict(changes)
-        for name, value in given.items():
-            low, high = _BOUNDS[name]
+        if "device" in given:
+            check_device(given["device"], field="config.device")
+        if not isinstance(given.get("force", False), bool):
+            raise BadUserInput("expected true or false", field="config.force")
+        for name in _BOUNDS.keys() & given.keys():
+            value, (low, high) = given[name], _BOUNDS[name]
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise BadUserInput(f"expected a whole number from {low} to {high}", field=f"config.{name}")
         shared = self.shared_threads and "threads" not in given
         values = {**self.to_json(), **given, "shared_threads": shared}
         if shared:
-            values["threads"] = max(1, cores // replicas)
-        if replicas * values["threads"] > cores:
-            raise BadUserInput(
-                f"{replicas} replicas with {values['threads']} threads each need {replicas * values['threads']} cores;"
-                f" this server has {cores}",
-                field="replicas" if shared else "config.threads",
-            )
+            values["threads"] = threads_for(replicas, cores)
+        if not values["force"]:
+            check_threads(replicas, values["threads"], cores, field="replicas" if shared else "config.threads")
         return EndpointConfig(**values)
 
     def serving(self) -> ServingConfig:
@@ -106,6 +123,9 @@ class EndpointConfig:
             timeout_ms=self.timeout_ms,
             threads=self.threads,
             drain_timeout_ms=self.drain_timeout_seconds * 1_000,
+            max_memory_bytes=self.max_memory_bytes,
+            device=self.device,
+            force=self.force,
         )
 
 

@@ -31,10 +31,14 @@ from domain.idempotency import ClientToken
 from domain.models.entities import ModelVersion
 from domain.models.ports import ModelRepository
 from domain.paging import Page, PageRequest
+from domain.serving import check_device, check_device_exists
 
 
 class Endpoints:
-    """Use-cases. `cores` bounds replicas × threads of one endpoint; `most` the active endpoints of this server."""
+    """Use-cases. `cores` bounds replicas × threads of one endpoint; `most` the active endpoints of this server.
+
+    `gpus` says how many CUDA devices this server has.
+    """
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Endpoints:
         clock: Clock,
         cores: int,
         most: int,
+        gpus: int = 0,
     ) -> None:
         self._endpoints = endpoints
         self._models = models
@@ -53,6 +58,7 @@ class Endpoints:
         self._predictor = predictor
         self._clock = clock
         self._cores = cores
+        self._gpus = gpus
         self._most = most
 
     # --- read ------------------------------------------------------------------------------------
@@ -252,6 +258,7 @@ class Endpoints:
     ) -> Endpoint:
         now = self._now()
         count = checked_replicas(replicas)
+        self._check_device(config)
         return Endpoint(
             id=ids.new("end"),
             workspace_id=scope.workspace_id,
@@ -269,6 +276,7 @@ class Endpoints:
         )
 
     def _to(self, version_id: str | None, replicas: int | None, config: ConfigChanges | None) -> Transition:
+        self._check_device(config)
         return partial(
             lifecycle.change,
             host=self._operator.host,
@@ -278,6 +286,12 @@ class Endpoints:
             replicas=replicas,
             config=config,
         )
+
+    def _check_device(self, config: ConfigChanges | None) -> None:
+        """Raises BadUserInput when a device is asked for that this server does not have."""
+        if config is not None and "device" in config:
+            check_device(config["device"], field="config.device")
+            check_device_exists(config["device"], self._gpus, field="config.device")
 
     async def _allowed(self, scope: Scope, endpoint: str, action: Action) -> Endpoint:
         """The endpoint, by id or name, with which this may be done. Raises BadUserInput, NotFound, Forbidden."""

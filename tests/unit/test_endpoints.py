@@ -88,7 +88,7 @@ def test_an_overtaken_outcome_is_ignored() -> None:
 def test_going_back_before_the_switch_cancels_it() -> None:
     running = _endpoint(EndpointStatus.RUNNING)
     switching = _to("ver_2")(running)
-    assert switching.pending == Deployment("ver_2", 1, replace(CONFIG, threads=4))
+    assert switching.pending == Deployment("ver_2", 1, replace(CONFIG, threads=3))
     back = life.change(switching, host="here", now=NOW, cores=1, version_id="ver_1")
     assert (back.pending, back.status_reason) == (None, None)
     assert back.generation > switching.generation

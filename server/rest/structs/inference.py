@@ -40,6 +40,9 @@ class EndpointConfig(AnswerBody, kw_only=True):
     timeout_ms: Annotated[int, Meta(description="How long a prediction may take in all.")]
     threads: Annotated[int, Meta(description="Compute threads per replica.")]
     drain_timeout_seconds: Annotated[int, Meta(description="Longest time to finish accepted requests when stopping.")]
+    max_memory_bytes: Annotated[int, Meta(description="Most memory of one replica, in bytes; 0: no limit.")]
+    device: Annotated[str, Meta(description="Where it computes: `cpu`, `cuda:0`, or `cuda` for all GPUs in turn.")]
+    force: Annotated[bool, Meta(description="Whether replicas times threads may be more than the cores.")]
 
 
 class EndpointConfigInput(RequestBody, kw_only=True):
@@ -64,6 +67,17 @@ class EndpointConfigInput(RequestBody, kw_only=True):
     drain_timeout_seconds: Annotated[
         Annotated[int, Meta(ge=0, le=600)] | UnsetType,
         Meta(description="Longest time to finish accepted requests when stopping."),
+    ] = UNSET
+    max_memory_bytes: Annotated[
+        Annotated[int, Meta(ge=0, le=2**53 - 1)] | UnsetType,
+        Meta(description="Most memory of one replica, in bytes; one that holds more is replaced. 0: no limit."),
+    ] = UNSET
+    device: Annotated[
+        Annotated[str, Meta(pattern="^(cpu|cuda(:[0-9]{1,2})?)$")] | UnsetType,
+        Meta(description="Where it computes: `cpu`, `cuda:0`, or `cuda` for all GPUs in turn."),
+    ] = UNSET
+    force: Annotated[
+        bool | UnsetType, Meta(description="True allows more replicas times threads than the server has cores.")
     ] = UNSET
 
 
