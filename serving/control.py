@@ -18,7 +18,10 @@ from serving.wire import WireError
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
-    """The host's first message to a replica: what to load and how to serve it."""
+    """The host's first message to a replica: what to load and how to serve it.
+
+    `measure` False: it replaces one that died, so it computes one row and hurries to work.
+    """
 
     replica: int
     architecture: str
@@ -30,6 +33,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     max_queue_rows: int
     queue_delay_us: int
     hang_ms: int
+    measure: bool = True
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
@@ -54,6 +58,8 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     field: str | None = None
 
 
+HANGING: Final = 4
+"""Exit status of a replica whose forward ran for longer than `hang_ms` after somebody had given up."""
 ToReplica = Load | Drain
 FromReplica = Ready | Refused
 _LENGTH: Final = struct.Struct("<I")

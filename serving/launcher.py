@@ -138,6 +138,8 @@ class ReplicaProcess:
             status = await asyncio.wait_for(asyncio.shield(self._status), _STATUS_SECONDS)
         if status is None:
             return "it ended for an unknown reason"
+        if status == control.HANGING:
+            return "one forward ran for too long"
         if status < 0:
             with suppress(ValueError):
                 return f"it was ended by {signal.Signals(-status).name}"

@@ -40,7 +40,7 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 10.0
 _LOAD_SECONDS: Final = 600.0
 _END_SECONDS: Final = 5.0
-_HANG_MS: Final = 30_000
+HANG_MS = 30_000
 """A forward that runs for longer, with somebody having given up on it, ends its replica."""
 
 logger = logging.getLogger(__name__)
@@ -153,7 +153,8 @@ class RunningSet:
             max_batch_rows=config.max_batch_rows,
             max_queue_rows=config.max_queue_rows,
             queue_delay_us=config.queue_delay_us,
-            hang_ms=max(_HANG_MS, config.timeout_ms),
+            hang_ms=max(HANG_MS, config.timeout_ms),
+            measure=verify or self._warm_up is None,
         )
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
@@ -218,9 +219,9 @@ class RunningSet:
         return True
 
     def _pause(self) -> float:
-        """Nothing after a first death, then 0.1 s doubling to 10 s."""
+        """Nothing after the first two deaths within a minute, then 0.1 s doubling to 10 s."""
         count = len(self._deaths)
-        return 0.0 if count <= 1 else float(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (count - 2)))
+        return 0.0 if count <= 2 else float(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (count - 3)))
 
     def _fail(self, slot: _Slot, reason: str, stderr: tuple[str, ...]) -> None:
         self.dispatch.failure = ReplicaFailed(reason, stderr=stderr)

@@ -26,6 +26,7 @@ _MAGIC: Final = 0x41584F4E  # "AXON"
 _HEADER: Final = struct.Struct("<IBBHIQ")  # magic, version, kind, reserved, metadata bytes, body bytes
 _ALIGN: Final = 64
 _STAGING: Final = 256 * 1024
+MAX_GREETING: Final = 4096
 _PADDING: Final = bytes(_ALIGN)
 
 Chunk = bytes | bytearray | memoryview
@@ -44,19 +45,23 @@ class TensorMeta(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello", array_like=True):
-    """First frame of a replica on every connection."""
+    """First frame of a replica on every connection; the descriptor of a `serving.flight` page comes along."""
 
     replica: int
     pid: int
 
 
 class Predict(msgspec.Struct, frozen=True, tag="predict", array_like=True):
-    """Compute `outputs` (None: all) for `tensors`. `deadline_ns` is CLOCK_MONOTONIC, shared by all processes."""
+    """Compute `outputs` (None: all) for `tensors`. `deadline_ns` is CLOCK_MONOTONIC, shared by all processes.
+
+    `alone`: not in one batch with others, because a replica died of the batch it was in.
+    """
 
     id: int
     deadline_ns: int
     outputs: tuple[str, ...] | None
     tensors: tuple[TensorMeta, ...]
+    alone: bool = False
 
 
 class Result(msgspec.Struct, frozen=True, tag="result", array_like=True):
@@ -231,6 +236,16 @@ class FrameReader:
                 return
             else:
                 return
+
+
+def decode_one(data: bytes) -> Frame:
+    """The single small frame that `data` is. Raises WireError."""
+    if len(data) < _HEADER.size:
+        raise WireError("not a frame")
+    _kind, meta, body = _lengths(data)
+    if len(data) != _offset(meta) + body:
+        raise WireError("not one whole frame")
+    return _cut(memoryview(data))
 
 
 def _cut(whole: memoryview) -> Frame:

@@ -11,6 +11,7 @@ import faulthandler
 import os
 import selectors
 import socket
+import sys
 import threading
 import traceback
 from collections import deque
@@ -24,7 +25,7 @@ import msgspec
 from domain.errors import BadUserInput, DomainError
 from domain.serving import InferenceError
 from domain.tensors import Array, TensorSpec, check_arrays
-from serving import control, wire
+from serving import control, flight, wire
 from serving.replica.batcher import Batcher, Computed, Item, Outcome
 
 MAX_OUTBOX_BYTES: Final = 2 * wire.MAX_BODY_BYTES
@@ -39,6 +40,7 @@ class Connection:
         self.sock = sock
         self.reader = wire.FrameReader()
         self.items: dict[int, Item] = {}
+        self.flight: flight.Flight | None = None
         self.lock = threading.Lock()
         self.broken = False
         self._outbox: deque[wire.Chunk] = deque()
@@ -89,7 +91,9 @@ class Listener:
         self._batcher: Batcher | None = None
         self._connections: set[Connection] = set()
         self._dirty: set[Connection] = set()
+        self._flying: dict[Connection, list[int]] = {}
         self._stuck: deque[Connection] = deque()
+        self._given_up = False
         lifeline.setblocking(False)
         self._selector.register(lifeline, selectors.EVENT_READ, self._on_lifeline)
         self._selector.register(self._wake, selectors.EVENT_READ, self._on_wake)
@@ -105,7 +109,7 @@ class Listener:
         """The thread's loop."""
         try:
             while True:
-                for key, _events in self._selector.select():
+                for key, _events in self._selector.select(self._until_hanging()):
                     cast("Callable[[], None]", key.data)()
         except BaseException:  # noqa: BLE001 - a replica that cannot hear is dead: let the host see it
             traceback.print_exc()
@@ -120,6 +124,19 @@ class Listener:
             if not connection.push():
                 self._stuck.append(connection)
                 os.eventfd_write(self._wake, 1)
+
+    def computing(self, items: Sequence[Item]) -> None:
+        """Say on every client's page which of its requests are computed from here on."""
+        for connection in self._flying:
+            if connection.flight is not None:
+                connection.flight.write(())
+        self._flying.clear()
+        for item in items:
+            connection, request = cast("tuple[Connection, int]", item.origin)
+            self._flying.setdefault(connection, []).append(request)
+        for connection, requests in self._flying.items():
+            if connection.flight is not None:
+                connection.flight.write(requests)
 
     def finish(self) -> None:
         """After the last batch: give clients a bounded time to take their results."""
@@ -178,9 +195,19 @@ class Listener:
             connection = Connection(sock)
             self._connections.add(connection)
             self._selector.register(sock, selectors.EVENT_READ, lambda: self._on_ready(connection))
-            connection.put(wire.encode(wire.Hello(self._replica, os.getpid())))
-            if not connection.push():
-                self._watch(connection, writing=True)
+            self._greet(connection)
+
+    def _greet(self, connection: Connection) -> None:
+        """The greeting and the page, in one message: a fresh socket has room for it."""
+        hello = b"".join(wire.encode(wire.Hello(self._replica, os.getpid())))
+        fd = flight.create()
+        try:
+            connection.flight = flight.Flight(fd)
+            socket.send_fds(connection.sock, [hello], [fd])
+        except OSError:
+            self._close(connection)
+        finally:
+            os.close(fd)
 
     def _watch(self, connection: Connection, *, writing: bool) -> None:
         if connection in self._connections:
@@ -210,7 +237,7 @@ class Listener:
     def _on_frame(self, connection: Connection, frame: wire.Frame) -> None:
         message = frame.message
         if isinstance(message, wire.Cancel):
-            self._end_if_hanging()
+            self._given_up = True
             item = connection.items.pop(message.id, None)
             if item is not None and self._batcher is not None:
                 self._batcher.cancel(item)
@@ -220,11 +247,21 @@ class Listener:
         else:
             raise wire.WireError(f"unexpected {type(message).__name__}")
 
-    def _end_if_hanging(self) -> None:
-        """Somebody gave up: if the forward has run for longer than any should, this replica is lost."""
-        if self._batcher is not None and self._batcher.computing_ns > self._hang_ns:
-            faulthandler.dump_traceback()
-            os._exit(4)
+    def _until_hanging(self) -> float | None:
+        """Seconds until the present forward has run for longer than any should; the end of this replica when it has.
+
+        None, and so no look at the clock, unless somebody gave up while it was computed.
+        """
+        if self._given_up and self._batcher is not None:
+            computing = self._batcher.computing_ns
+            if computing > self._hang_ns:
+                sys.stderr.write(f"one forward has run for {computing / 1e9:.1f} s: this replica hangs\n")
+                faulthandler.dump_traceback()
+                os._exit(control.HANGING)
+            if computing:
+                return (self._hang_ns - computing) / 1e9 + 0.001
+            self._given_up = False
+        return None
 
     def _submit(self, connection: Connection, message: wire.Predict, arrays: dict[str, Array]) -> None:
         batcher, request, outputs = self._batcher, message.id, message.outputs
@@ -236,7 +273,7 @@ class Listener:
 
         try:
             rows = check_arrays(arrays, self._specs, max_bytes=wire.MAX_BODY_BYTES)
-            item = Item(arrays, rows, message.deadline_ns, done)
+            item = Item(arrays, rows, message.deadline_ns, done, message.alone, (connection, request))
             connection.items[request] = item
             batcher.submit(item)
         except DomainError as error:

@@ -57,6 +57,7 @@ def main(lifeline: socket.socket) -> int:
         max_rows=load.max_batch_rows,
         max_queue_rows=load.max_queue_rows,
         delay_ns=load.queue_delay_us * 1000,
+        computing=listener.computing,
         flush=listener.flush,
     )
     listener.open(_bind(load.socket_path), batcher)
@@ -103,6 +104,9 @@ def _bind(path: str) -> socket.socket:
 def _warm_up(
     model: program.Program, graph: architecture.Architecture, load: control.Load, load_ms: float
 ) -> control.Ready:
+    if not load.measure:
+        model(program.example(graph, 1))
+        return control.Ready(load_ms, 0.0, 0.0, *_memory())
     one = _median_ms(model, graph, 1)
     most = _median_ms(model, graph, load.max_batch_rows)
     resident, private = _memory()
