@@ -10,6 +10,7 @@ import strawberry
 
 from domain import endpoints
 from domain.endpoints import ConfigChanges, PredictionRequest
+from domain.errors import BadUserInput
 from resolvers import endpoints as resolve
 from resolvers.runs import Deleted as DeletedId
 from schema.models import ModelVersion
@@ -30,6 +31,7 @@ strawberry.enum(endpoints.EndpointStatus)
 class EndpointTraffic:
     version: Annotated[ModelVersion | None, strawberry.field(resolver=resolve.version_of_traffic)]
     weight: int
+    failure: str | None
 
 
 @strawberry.type
@@ -43,6 +45,7 @@ class EndpointConfig:
     max_memory_bytes: BigInt
     device: str
     force: bool
+    port: int | None
 
 
 @strawberry.type
@@ -54,6 +57,7 @@ class Endpoint(Node):
     replicas: int
     config: EndpointConfig
     port: int | None
+    host: str | None
     owner: Annotated[Annotated[User, strawberry.lazy("schema.identity")], strawberry.field(resolver=resolve.owner)]
     created_at: datetime
     updated_at: datetime
@@ -91,14 +95,24 @@ class EndpointCreateInput:
     version_id: strawberry.ID
     replicas: int = 1
     config: EndpointConfigInput | None = strawberry.UNSET
+    port: int | None = strawberry.UNSET
     start: bool = False
     client_token: str | None = strawberry.UNSET
+
+
+@strawberry.input
+class EndpointTrafficInput:
+    version_id: strawberry.ID
+    weight: int
 
 
 @strawberry.input
 class EndpointUpdateInput:
     id: strawberry.ID
     version_id: strawberry.ID | None = strawberry.UNSET
+    weight: int | None = strawberry.UNSET
+    traffic: list[EndpointTrafficInput] | None = strawberry.UNSET
+    port: int | None = strawberry.UNSET
     replicas: int | None = strawberry.UNSET
     config: EndpointConfigInput | None = strawberry.UNSET
 
@@ -114,6 +128,7 @@ class ModelVersionDeployInput:
     endpoint: str
     replicas: int | None = strawberry.UNSET
     config: EndpointConfigInput | None = strawberry.UNSET
+    weight: int | None = strawberry.UNSET
 
 
 def _given(value: Any) -> Any:
@@ -121,17 +136,35 @@ def _given(value: Any) -> Any:
     return None if value is strawberry.UNSET else value
 
 
-def _config(given: EndpointConfigInput | None) -> ConfigChanges | None:
+def _config(given: EndpointConfigInput | None, port: int | None = strawberry.UNSET) -> ConfigChanges | None:
+    values = {}
+    if given is not None and given is not strawberry.UNSET:
+        for name in ConfigChanges.__annotations__.keys() - {"port"}:
+            if (value := _given(getattr(given, name))) is not None:
+                values[name] = value
+    if port is not strawberry.UNSET:
+        values["port"] = port
+    return cast("ConfigChanges", values) if values else None
+
+
+def _shares(given: list[EndpointTrafficInput] | None) -> dict[str, int] | None:
     if given is None or given is strawberry.UNSET:
         return None
-    values = {name: _given(getattr(given, name)) for name in ConfigChanges.__annotations__}
-    return cast("ConfigChanges", {name: value for name, value in values.items() if value is not None})
+    shares = {str(share.version_id): share.weight for share in given}
+    if len(shares) < len(given):
+        raise BadUserInput("a version is named twice", field="traffic")
+    return shares
 
 
 def _predict(
-    info: strawberry.Info[Context, None], endpoint: str, inputs: JSON, timeout_ms: int | None = strawberry.UNSET
+    info: strawberry.Info[Context, None],
+    endpoint: str,
+    inputs: JSON,
+    timeout_ms: int | None = strawberry.UNSET,
+    sticky: str | None = strawberry.UNSET,
 ) -> Awaitable[Any]:
-    return resolve.predict(info, PredictionRequest(endpoint, inputs, timeout_ms=_given(timeout_ms)))
+    request = PredictionRequest(endpoint, inputs, timeout_ms=_given(timeout_ms), sticky=_given(sticky))
+    return resolve.predict(info, request)
 
 
 async def _create(
@@ -142,7 +175,7 @@ async def _create(
         name=given.name,
         version_id=str(given.version_id),
         replicas=given.replicas,
-        config=_config(given.config),
+        config=_config(given.config, given.port),
         start=given.start,
         client_token=_given(given.client_token),
     )
@@ -156,8 +189,10 @@ async def _update(
         info.context.require_scope(),
         resolve.endpoint_id(str(given.id)),
         version_id=None if version_id is None else str(version_id),
+        weight=_given(given.weight),
+        traffic=_shares(given.traffic),
         replicas=_given(given.replicas),
-        config=_config(given.config),
+        config=_config(given.config, given.port),
     )
 
 
@@ -189,6 +224,7 @@ async def _deploy(
         info.context.require_scope(),
         str(given.version_id),
         endpoint=given.endpoint,
+        weight=_given(given.weight),
         replicas=_given(given.replicas),
         config=_config(given.config),
     )

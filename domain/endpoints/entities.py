@@ -53,6 +53,7 @@ class ConfigChanges(TypedDict, total=False):
     max_memory_bytes: int
     device: str
     force: bool
+    port: int | None
 
 
 _BOUNDS: Final = {
@@ -64,7 +65,7 @@ _BOUNDS: Final = {
     "drain_timeout_seconds": (0, 600),
     "max_memory_bytes": (0, MAX_MEMORY_BYTES),
 }
-_KEPT: Final = (*_BOUNDS, "device", "force", "shared_threads")
+_KEPT: Final = (*_BOUNDS, "device", "force", "port", "shared_threads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ class EndpointConfig:
 
     Rows per forward and waiting per replica; the extra wait for a fuller batch in microseconds; the longest time of
     a request in milliseconds; compute threads per replica; the longest drain in seconds; the most memory of a replica
-    (0: no limit) and the device it computes on. `force` allows more threads than cores. `shared_threads` says that
+    (0: no limit) and the device it computes on. `force` allows more threads than cores; `port` is
+    the one of its own that it asks for while it runs (0: any). `shared_threads` says that
     nobody chose the threads: they follow the number of replicas.
     """
 
@@ -86,6 +88,7 @@ class EndpointConfig:
     max_memory_bytes: int = 0
     device: str = CPU
     force: bool = False
+    port: int | None = None
     shared_threads: bool = True
 
     def to_json(self) -> dict[str, Any]:
@@ -138,17 +141,21 @@ def checked_replicas(value: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class EndpointTraffic:
-    """The share of the requests, in percent, that one version takes."""
+    """The share of the requests, in percent, that one version takes.
+
+    `failure` says why it takes none at present: its replicas are gone, and the other versions answer for it.
+    """
 
     version_id: str
     weight: int
+    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What an endpoint serves, or is to serve: a version, in so many copies, with this configuration."""
+    """What an endpoint serves, or is to serve: versions with their shares, each in so many copies, configured so."""
 
-    version_id: str
+    traffic: tuple[EndpointTraffic, ...]
     replicas: int
     config: EndpointConfig
 
@@ -158,8 +165,9 @@ class Endpoint:
     """A name that answers predictions.
 
     `traffic`, `replicas` and `config` say what serves, or will serve once it is started; `pending` is what a RUNNING
-    endpoint switches to as soon as it is loaded. `host` names the server at work for it. `generation` grows with every
-    change that the replicas must follow.
+    endpoint switches to as soon as it is loaded. `host` names the server at work for it; `host_lost` says that this
+    server has stopped, or has not been heard of for a while. `generation` grows with every change that the replicas
+    must follow.
     """
 
     id: str
@@ -175,6 +183,7 @@ class Endpoint:
     created_at: datetime
     updated_at: datetime
     host: str | None = None
+    host_lost: bool = False
     generation: int = 1
     pending: Deployment | None = None
 
@@ -183,7 +192,8 @@ class Endpoint:
         """What it serves, or will serve once it is started; None when no version takes its traffic."""
         if not self.traffic:
             return None
-        return Deployment(self.traffic[0].version_id, self.replicas, self.config)
+        wanted = tuple(EndpointTraffic(share.version_id, share.weight) for share in self.traffic)
+        return Deployment(wanted, self.replicas, self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +208,16 @@ class ServedVersion:
 
 @dataclass(frozen=True, slots=True)
 class PredictionRequest:
-    """Rows to predict. `inputs` is decoded JSON; `instances` tells the row-wise form."""
+    """Rows to predict. `inputs` is decoded JSON; `instances` tells the row-wise form.
+
+    Requests with the same `sticky` meet the same version while the shares stay.
+    """
 
     endpoint: str
     inputs: object
     instances: bool = False
     timeout_ms: int | None = None
+    sticky: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,15 +232,26 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutedVersion:
+    """A loaded version, its share in percent, and what it takes and answers."""
+
+    version_id: str
+    version: int
+    weight: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """A way to a prediction: what answers for an endpoint now, since which generation of its record."""
+    """A way to a prediction: what answers for an endpoint now, since which generation of its record.
+
+    `versions` has at least one, the largest share first; a version whose replicas failed is not among them.
+    """
 
     endpoint_id: str
     workspace_id: str
     name: str
-    version_id: str
-    version: int
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    versions: tuple[RoutedVersion, ...]
     config: EndpointConfig
     generation: int

@@ -21,6 +21,7 @@ from server.edge.gate import Gate
 from server.edge.headers import SecurityHeaders
 from server.edge.hosts import TrustedHosts, trusted_hosts
 from server.edge.identity import Authenticator, request_id_of
+from server.edge.only import is_elsewhere
 from server.edge.paths import Paths
 from server.edge.rates import Rates
 from server.edge.replies import is_graphql
@@ -47,6 +48,8 @@ class Dispatcher:
         scope["app"] = self
         found = self._paths.find(scope)
         try:
+            if is_elsewhere(scope):
+                raise HTTPException(404)
             if found is None:
                 await self._router(scope, receive, send)
                 return

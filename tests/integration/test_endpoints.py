@@ -194,8 +194,9 @@ async def test_changes_at_once_end_in_one_consistent_state(registry: Registry) -
         assert endpoint.status in (EndpointStatus.RUNNING, EndpointStatus.STOPPED)
         if endpoint.status is EndpointStatus.RUNNING:
             assert endpoint.deployment is not None
-            assert list(registry.backend.sets) == [(endpoint.id, endpoint.deployment.version_id)]
-            (number,) = [v.version for v in versions if v.id == endpoint.deployment.version_id]
+            (share,) = endpoint.deployment.traffic
+            assert list(registry.backend.sets) == [(endpoint.id, share.version_id)]
+            (number,) = [v.version for v in versions if v.id == share.version_id]
             assert (await _predict(registry, scope)).version == number
         else:
             assert registry.backend.sets == {}
