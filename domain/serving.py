@@ -136,7 +136,8 @@ class WarmUp:
     """What loading a model cost, measured in the slowest of its replicas.
 
     Milliseconds; `batch_one_ms` and `batch_max_ms` are the median forward of 1 and of `max_batch_rows`
-    rows. Bytes are those of one replica: `resident_bytes` with shared pages, `private_bytes` without.
+    rows. Bytes are those of one replica: `resident_bytes` with shared pages, `private_bytes` without,
+    `device_bytes` on its GPU.
     """
 
     load_ms: float
@@ -146,6 +147,7 @@ class WarmUp:
     private_bytes: int
     threads: int
     parameters: int
+    device_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

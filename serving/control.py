@@ -34,6 +34,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     queue_delay_us: int
     hang_ms: int
     measure: bool = True
+    device: str = "cpu"
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
@@ -48,6 +49,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     batch_max_ms: float
     resident_bytes: int
     private_bytes: int
+    device_bytes: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -58,6 +60,8 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     field: str | None = None
 
 
+DEVICE_LOST: Final = 5
+"""Exit status of a replica whose GPU reported an error: nothing it computes afterwards can be trusted."""
 HANGING: Final = 4
 """Exit status of a replica whose forward ran for longer than `hang_ms` after somebody had given up."""
 ToReplica = Load | Drain

@@ -24,6 +24,8 @@ from serving.quarantine import Quarantine
 
 SILENT_SECONDS = 10.0
 """A replica that leaves a cancellation unacknowledged for so long is to be ended."""
+HEAVY_BYTES: Final = 16 * 1024 * 1024
+"""A request of more bytes may exhaust a replica's memory by being received."""
 _LONGEST_SECONDS: Final = 3600.0
 _MOST_ATTEMPTS: Final = 6
 
@@ -78,8 +80,8 @@ class Dispatch:
     ) -> Answer:
         """Have the least loaded replica compute; elsewhere, or after a restart, if it dies meanwhile.
 
-        A request that was waiting when its replica died is simply sent again. One that was being computed may be what
-        ended it: it is sent once more, alone, and put in quarantine when that ends a replica, too.
+        A request that was waiting when its replica died is simply sent again. One that was being computed, or is heavy,
+        may be what ended it: it is sent once more, alone, and put in quarantine when that ends a replica, too.
         """
         if self.closing:
             raise NotServing("this version is no longer served")
@@ -106,9 +108,10 @@ class Dispatch:
             try:
                 frame = await connection.predict(inputs, rows, deadline_ns, outputs, alone=suspect)
             except ReplicaGoneError as gone:
-                if gone.computing and suspect:
+                involved = gone.computing or sum(array.nbytes for array in inputs.values()) > HEAVY_BYTES
+                if involved and suspect:
                     raise self._quarantine.add(inputs) from None
-                suspect = suspect or gone.computing
+                suspect = suspect or involved
                 continue
             message = frame.message
             if isinstance(message, wire.Result):

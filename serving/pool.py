@@ -29,7 +29,7 @@ from domain.serving import (
     threads_for,
 )
 from domain.tensors import Array
-from serving import cores, devices
+from serving import cores, devices, memory
 from serving.dispatch import check_batch_fits, compute
 from serving.launcher import ForkServer
 from serving.replicas import RunningSet
@@ -63,6 +63,7 @@ class LocalServing:
         self._stop_seconds = stop_seconds
         self._forkserver = ForkServer(self._cores)
         self._keeper: asyncio.Task[None] | None = None
+        self._memory: asyncio.Task[None] | None = None
         self._sets: dict[Key, RunningSet] = {}
         self._starting: set[RunningSet] = set()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -124,6 +125,7 @@ class LocalServing:
             before = self._sets.get(key)
             self._sets[key] = running  # the flip: from here on the new replicas get the requests
             running.became_current()
+            self._watch_memory()
             if before is not None:
                 await before.stop(drain_seconds=before.spec.config.drain_timeout_ms / 1000)
             return report
@@ -144,6 +146,11 @@ class LocalServing:
             running = self._sets.pop(key, None)
             if running is not None:
                 await running.stop(drain_seconds=running.spec.config.drain_timeout_ms / 1000)
+                memory.trim()
+
+    def _watch_memory(self) -> None:
+        if self._memory is None or self._memory.done():
+            self._memory = asyncio.create_task(memory.watch(self._sets.values), name="memory of replicas")
 
     async def predict(
         self,
@@ -193,9 +200,10 @@ class LocalServing:
                 for one in running
             )
         )
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        for task in (self._keeper, self._memory):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self._forkserver.stop()
         if self._events.full():
             self._events.get_nowait()

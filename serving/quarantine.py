@@ -1,4 +1,4 @@
-"""Inputs that ended two replicas while these computed them: not computed again for a while.
+"""Inputs that ended two replicas: not computed again for a while.
 
 Nothing is hashed while there are none, which is nearly always.
 """
@@ -16,6 +16,7 @@ from domain.tensors import Array
 
 SECONDS: Final = 600.0
 _MOST: Final = 256
+_REFUSAL: Final = "two replicas died while they had these inputs to compute, which is not tried again for ten minutes"
 
 
 class Quarantine:
@@ -30,20 +31,14 @@ class Quarantine:
         self._until[_digest(inputs)] = self._clock() + SECONDS
         if len(self._until) > _MOST:
             self._until.popitem(last=False)
-        return BadUserInput(
-            "two replicas died while they computed these inputs, which are not computed again for ten minutes",
-            field="inputs",
-        )
+        return BadUserInput(_REFUSAL, field="inputs")
 
     def check(self, inputs: Mapping[str, Array]) -> None:
         """Raises BadUserInput for inputs that are remembered."""
         while self._until and next(iter(self._until.values())) <= self._clock():
             self._until.popitem(last=False)
         if self._until and _digest(inputs) in self._until:
-            raise BadUserInput(
-                "two replicas died while they computed these inputs; they are not computed for ten minutes after that",
-                field="inputs",
-            )
+            raise BadUserInput(_REFUSAL, field="inputs")
 
 
 def _digest(inputs: Mapping[str, Array]) -> bytes:

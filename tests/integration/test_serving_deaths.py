@@ -123,7 +123,7 @@ async def test_inputs_that_end_two_replicas_are_refused_and_harm_nobody_else(
     assert refused.value.field == "inputs"
     answers = await asyncio.gather(*others)
     assert all(answer.retried for answer in answers)
-    with pytest.raises(BadUserInput, match="not computed"):
+    with pytest.raises(BadUserInput, match="not tried again"):
         await serving.predict(END, V1, poison)
     assert (await innocent(13)).rows == 1
     assert serving.status(END)[0].replicas[0].restarts == 2
