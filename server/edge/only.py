@@ -1,7 +1,7 @@
 """What a port of an endpoint's own answers: predictions of that endpoint, and whether the server is well.
 
-The restriction travels with the request and is applied where requests are routed, behind the whole edge: whoever asks for
-something else is authenticated, counted and logged as everywhere, and finds nothing.
+The restriction travels with the request and is applied where requests are routed, behind the whole edge: whoever asks
+for something else is authenticated, counted and logged as everywhere, and finds nothing.
 """
 
 from __future__ import annotations

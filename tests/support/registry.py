@@ -95,6 +95,8 @@ class InProcess:
         deadline: float | None = None,
         outputs: Sequence[str] | None = None,
     ) -> PredictionResult:
+        if (endpoint_id, version_id) in self.failed:
+            raise ReplicaFailed("its replicas kept dying")
         if (endpoint_id, version_id) not in self.sets:
             raise NotServing("this version is not being served")
         rows = inputs["x"]
