@@ -26,9 +26,11 @@ from domain.endpoints import (
     ordered,
     wanted_port,
 )
+from domain.endpoints.warm_ups import Reports, WarmUpReport
 from domain.errors import Conflict, NotFound
 from domain.idempotency import ClientToken
 from domain.paging import Keyset, Page, PageRequest
+from persistence import warm_ups
 from persistence.audit import change
 from persistence.database import Connection, Database
 from persistence.idempotency import claim
@@ -142,6 +144,9 @@ class PostgresEndpoints:
         found = None if row is None else _endpoint(row)
         return found if found is not None and found.id in _reach(scope) else None
 
+    async def warm_ups(self, scope: Scope, endpoint_ids: Sequence[str]) -> Reports:
+        return await warm_ups.of_endpoints(self._database, scope.workspace_id, reached(_reach(scope), endpoint_ids))
+
     async def page(self, scope: Scope, page: PageRequest, offset: int = 0) -> Page[Endpoint]:
         workspace = _workspace(scope)
         listing = _listing(scope, "endpoints", "e.workspace_id = p.id")
@@ -198,6 +203,9 @@ class PostgresEndpoints:
         async with self._database.transaction() as tx:
             before = await _lock(tx, "e.id = $1", ids.to_uuid(endpoint_id))
             return None if before is None else await _apply(tx, before, transition, None)
+
+    async def warmed(self, endpoint_id: str, report: WarmUpReport) -> None:
+        await warm_ups.record(self._database, endpoint_id, report)
 
     async def served_version(self, version_id: str) -> ServedVersion | None:
         row = await self._database.fetchrow(

@@ -10,6 +10,7 @@ import strawberry
 
 from domain import endpoints
 from domain.endpoints import ConfigChanges, PredictionRequest
+from domain.endpoints.warm_ups import WarmUpReport
 from domain.errors import BadUserInput
 from resolvers import endpoints as resolve
 from resolvers.runs import Deleted as DeletedId
@@ -48,6 +49,30 @@ class EndpointConfig:
     port: int | None
 
 
+def _measured(name: str) -> Any:
+    """A field of what was measured."""
+
+    def resolver(parent: strawberry.Parent[WarmUpReport]) -> Any:
+        return getattr(parent.measured, name)
+
+    return strawberry.field(resolver=resolver)
+
+
+@strawberry.type
+class EndpointWarmUp:
+    version: Annotated[ModelVersion | None, strawberry.field(resolver=resolve.version_of_traffic)]
+    load_ms: Annotated[float, _measured("load_ms")]
+    batch_one_ms: Annotated[float, _measured("batch_one_ms")]
+    batch_max_ms: Annotated[float, _measured("batch_max_ms")]
+    max_batch_rows: int
+    resident_bytes: Annotated[BigInt, _measured("resident_bytes")]
+    private_bytes: Annotated[BigInt, _measured("private_bytes")]
+    device_bytes: Annotated[BigInt, _measured("device_bytes")]
+    threads: Annotated[int, _measured("threads")]
+    device: str
+    measured_at: datetime
+
+
 @strawberry.type
 class Endpoint(Node):
     name: str
@@ -56,6 +81,7 @@ class Endpoint(Node):
     traffic: list[EndpointTraffic]
     replicas: int
     config: EndpointConfig
+    warm_ups: Annotated[list[EndpointWarmUp], strawberry.field(resolver=resolve.warm_ups)]
     port: int | None
     host: str | None
     owner: Annotated[Annotated[User, strawberry.lazy("schema.identity")], strawberry.field(resolver=resolve.owner)]

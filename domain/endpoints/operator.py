@@ -28,6 +28,7 @@ from domain.endpoints.entities import (
     ServedVersion,
 )
 from domain.endpoints.ports import EndpointHosting, Listeners, RouteWatcher
+from domain.endpoints.warm_ups import WarmUpReport
 from domain.errors import DeadlineExceeded, DomainError, Overloaded, Unavailable
 from domain.models.ports import BlobStore
 from domain.serving import ReplicaSet, ReplicaState, ServingBackend, ServingConfig
@@ -278,7 +279,7 @@ class EndpointOperator:
         config = target.config.serving()
         try:
             path = await self._blobs.path(served.sha256)
-            await self._backend.deploy(
+            measured = await self._backend.deploy(
                 ReplicaSet(
                     endpoint_id=endpoint.id,
                     version_id=version_id,
@@ -294,6 +295,8 @@ class EndpointOperator:
         except Exception:
             await self._failed(endpoint, "an internal error; the server's log has the details")
             raise
+        report = WarmUpReport(version_id, measured, config.max_batch_rows, config.device, self._clock.now())
+        await _patiently(partial(self._hosting.warmed, endpoint.id, report))
         self._loaded[endpoint.id, version_id] = _Loaded(served, target.replicas, config)
         return None
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from domain.access import Scope
 from domain.endpoints.entities import Endpoint, Route, ServedVersion
 from domain.endpoints.listening import Room
+from domain.endpoints.warm_ups import Reports, WarmUpReport
 from domain.idempotency import ClientToken
 from domain.paging import Page, PageRequest
 
@@ -50,6 +51,10 @@ class EndpointRepository(Protocol):
 
     async def by_name(self, scope: Scope, name: str) -> Endpoint | None: ...
 
+    async def warm_ups(self, scope: Scope, endpoint_ids: Sequence[str]) -> Reports:
+        """What loading the versions behind each endpoint cost; those without a report are left out."""
+        ...
+
     async def page(self, scope: Scope, page: PageRequest, offset: int = 0) -> Page[Endpoint]:
         """Newest first."""
         ...
@@ -84,6 +89,10 @@ class EndpointHosting(Protocol):
 
     async def amend(self, endpoint_id: str, transition: Transition) -> Endpoint | None:
         """Applies a transition to the locked endpoint; None when it is gone."""
+        ...
+
+    async def warmed(self, endpoint_id: str, report: WarmUpReport) -> None:
+        """Keeps what loading a version cost."""
         ...
 
     async def served_version(self, version_id: str) -> ServedVersion | None:

@@ -28,6 +28,7 @@ from domain.endpoints.listening import Room
 from domain.endpoints.ports import EndpointRepository, EndpointRunner, Transition
 from domain.endpoints.predictions import Answer, Predictor
 from domain.endpoints.traffic import WHOLE, divided, shifted
+from domain.endpoints.warm_ups import Reports
 from domain.errors import BadUserInput, Conflict, NotFound
 from domain.idempotency import ClientToken
 from domain.models.entities import ModelVersion
@@ -92,6 +93,11 @@ class Endpoints:
         """Those that exist and may be read, by id."""
         scope.carry(KeyScope.ENDPOINTS_READ)
         return await self._endpoints.by_ids(scope, endpoint_ids)
+
+    async def warm_ups(self, scope: Scope, endpoint_ids: Sequence[str]) -> Reports:
+        """What loading the versions behind each endpoint cost, those with the largest share first."""
+        scope.carry(KeyScope.ENDPOINTS_READ)
+        return await self._endpoints.warm_ups(scope, endpoint_ids)
 
     async def of_owners(self, scope: Scope, owner_ids: Sequence[str], page: PageRequest) -> dict[str, Page[Endpoint]]:
         """The endpoints of each user, newest first."""

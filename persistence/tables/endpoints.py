@@ -64,6 +64,25 @@ class EndpointTrafficRow(Model):
         indexes = (Index(fields=("version_id",), name="endpoint_traffic_version"),)
 
 
+class EndpointWarmUpRow(Model):
+    """What loading a version at an endpoint cost the last time."""
+
+    id = fields.BigIntField(primary_key=True)
+    endpoint: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.EndpointRow", on_delete=fields.CASCADE, related_name=False
+    )
+    version: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.ModelVersionRow", on_delete=fields.CASCADE, related_name=False
+    )
+    report: fields.JSONField[dict[str, Any]] = fields.JSONField()
+    measured_at = fields.DatetimeField()
+
+    class Meta:
+        table = "endpoint_warm_ups"
+        unique_together = (("endpoint", "version"),)
+        indexes = (Index(fields=("version_id",), name="endpoint_warm_ups_version"),)
+
+
 class ServingHostRow(Model):
     """A server that runs endpoints, and when it was last heard of. One that stops in order takes its row away."""
 

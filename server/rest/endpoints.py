@@ -13,6 +13,7 @@ from domain import endpoints as domain
 from domain import ids
 from domain.access import Scope
 from domain.endpoints import ConfigChanges, PredictionRequest
+from domain.endpoints.warm_ups import WarmUpReport
 from schema.scalars import write_datetime
 from server.edge.identity import scope_of
 from server.rest.handler import InvalidBody, answer, idempotency_key, json_body, no_content, query, services_of
@@ -30,6 +31,7 @@ from server.rest.structs.inference import (
     EndpointPatch,
     EndpointStatus,
     EndpointTraffic,
+    EndpointWarmUp,
     Predictions,
     PredictRequest,
     PredictResponse,
@@ -53,6 +55,7 @@ async def endpoint_bodies(request: Request, scope: Scope, found: Sequence[domain
     """Endpoints as REST shows them; the versions behind them are read together."""
     wanted = sorted({share.version_id for endpoint in found for share in endpoint.traffic})
     versions = await services_of(request).endpoints.served_versions(scope, wanted)
+    reports = await services_of(request).endpoints.warm_ups(scope, [endpoint.id for endpoint in found])
     return [
         Endpoint(
             id=endpoint.id,
@@ -85,6 +88,7 @@ async def endpoint_bodies(request: Request, scope: Scope, found: Sequence[domain
                 force=endpoint.config.force,
                 port=endpoint.config.port,
             ),
+            warm_ups=[_warm_up(report) for report in reports.get(endpoint.id, [])],
             port=endpoint.port,
             host=endpoint.host,
             user_id=endpoint.owner_id,
@@ -93,6 +97,23 @@ async def endpoint_bodies(request: Request, scope: Scope, found: Sequence[domain
         )
         for endpoint in found
     ]
+
+
+def _warm_up(report: WarmUpReport) -> EndpointWarmUp:
+    measured = report.measured
+    return EndpointWarmUp(
+        version_id=report.version_id,
+        load_ms=measured.load_ms,
+        batch_one_ms=measured.batch_one_ms,
+        batch_max_ms=measured.batch_max_ms,
+        max_batch_rows=report.max_batch_rows,
+        resident_bytes=measured.resident_bytes,
+        private_bytes=measured.private_bytes,
+        device_bytes=measured.device_bytes,
+        threads=measured.threads,
+        device=report.device,
+        measured_at=write_datetime(report.measured_at),
+    )
 
 
 async def _settled(request: Request, scope: Scope, endpoint: domain.Endpoint, seconds: float) -> Response:

@@ -86,6 +86,22 @@ class EndpointConfigInput(RequestBody, kw_only=True):
     ] = UNSET
 
 
+class EndpointWarmUp(AnswerBody, kw_only=True):
+    """What loading a version cost, in the slowest of its replicas; bytes are those of one replica."""
+
+    version_id: Annotated[str, Meta(description="The version (`ver_…`).")]
+    load_ms: Annotated[float, Meta(description="Milliseconds to build the model and map its weights.")]
+    batch_one_ms: Annotated[float, Meta(description="Median milliseconds of a forward pass of one row.")]
+    batch_max_ms: Annotated[float, Meta(description="Median milliseconds of one of `max_batch_rows` rows.")]
+    max_batch_rows: Annotated[int, Meta(description="The rows of the largest batch that was measured.")]
+    resident_bytes: Annotated[int, Meta(description="Memory, with pages that replicas share.")]
+    private_bytes: Annotated[int, Meta(description="Memory that no other process shares.")]
+    device_bytes: Annotated[int, Meta(description="Memory of its GPU; 0 on a CPU.")]
+    threads: Annotated[int, Meta(description="Compute threads.")]
+    device: Annotated[str, Meta(description="Where it computed.")]
+    measured_at: Annotated[DateTime, Meta(description="When it was measured.")]
+
+
 class Endpoint(AnswerBody, kw_only=True):
     """A name under which predictions are served."""
 
@@ -99,6 +115,7 @@ class Endpoint(AnswerBody, kw_only=True):
     traffic: Annotated[list[EndpointTraffic], Meta(description="Versions and their shares.")]
     replicas: Annotated[int, Meta(description="Copies of each version.")]
     config: Annotated[EndpointConfig, Meta(description="How it batches, queues and computes.")]
+    warm_ups: Annotated[list[EndpointWarmUp], Meta(description="What loading the versions behind it cost last.")]
     port: Annotated[int | None, Meta(description="Its own TCP port; null: the server's only.")]
     host: Annotated[str | None, Meta(description="The server at work for it; null while none is.")]
     user_id: Annotated[str, Meta(description="Who made it (`usr_…`).")]
