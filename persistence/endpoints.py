@@ -41,11 +41,13 @@ LOST_SECONDS: Final = 30
 """A server that was not heard of for so long may have its endpoints taken over."""
 
 _LOST: Final = f"clock_timestamp() - interval '{LOST_SECONDS} seconds'"
-_ENDPOINT: Final = (
-    "e.id, e.workspace_id, e.name, e.status, e.status_reason, e.replicas, e.config, e.port, e.owner_id, e.created_at,"
-    " e.updated_at, e.host, e.generation, e.pending, (SELECT json_agg(json_build_array(t.version_id, t.weight, t.failure)) FROM endpoint_traffic t WHERE t.endpoint_id = e.id) AS traffic, (e.host IS NOT NULL AND NOT EXISTS"
-    f" (SELECT 1 FROM serving_hosts h WHERE h.name = e.host AND h.seen_at > {_LOST})) AS host_lost"
-)
+_ENDPOINT: Final = f"""
+    e.id, e.workspace_id, e.name, e.status, e.status_reason, e.replicas, e.config, e.port, e.owner_id, e.created_at,
+    e.updated_at, e.host, e.generation, e.pending,
+    (SELECT json_agg(json_build_array(t.version_id, t.weight, t.failure))
+       FROM endpoint_traffic t WHERE t.endpoint_id = e.id) AS traffic,
+    (e.host IS NOT NULL AND NOT EXISTS
+       (SELECT 1 FROM serving_hosts h WHERE h.name = e.host AND h.seen_at > {_LOST})) AS host_lost"""  # noqa: S608
 _NEWEST: Final = (("e.created_at", "timestamptz"), ("e.id", "uuid"))
 _ACTIVE: Final = [status.value for status in EndpointStatus if status.active]
 _INSERT: Final = """

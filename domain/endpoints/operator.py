@@ -149,14 +149,17 @@ class EndpointOperator:
         for endpoint in await _patiently(partial(self._hosting.of_host, self.host)):
             self._enqueue(endpoint.id)
 
+    def reconsider(self) -> None:
+        """Looks at everything that is loaded: whether it is still this server's."""
+        for endpoint_id in {endpoint_id for endpoint_id, _ in self._loaded}:
+            self._enqueue(endpoint_id)
+
     async def _beat(self) -> None:
         """Tells the other servers that this one is there. After a silence they may have taken endpoints over."""
         while True:
             await asyncio.sleep(BEAT_SECONDS)
-            if await _patiently(partial(self._hosting.beat, self.host)):
-                continue
-            for endpoint_id in {endpoint_id for endpoint_id, _ in self._loaded}:
-                self._enqueue(endpoint_id)
+            if not await _patiently(partial(self._hosting.beat, self.host)):
+                self.reconsider()
 
     def watched(self, watcher: RouteWatcher) -> None:
         """Tells `watcher` every way that is open, and from now on every one that opens or closes."""
@@ -224,9 +227,9 @@ class EndpointOperator:
         if target is None:
             await self._failed(endpoint, "it has no version to serve")
             return False
-        failed = (
-            {share.version_id for share in endpoint.traffic if share.failure} if endpoint.pending is None else set()
-        )
+        failed: set[str] = set()
+        if endpoint.pending is None:
+            failed = {share.version_id for share in endpoint.traffic if share.failure}
         changing = endpoint.status is EndpointStatus.STARTING or endpoint.pending is not None
         if changing or self._missing(endpoint, target, but=failed):
             await self._deploy(endpoint, target, but=failed)

@@ -19,7 +19,7 @@ class EndpointRepository(Protocol):
     """Endpoints of one workspace, as far as the scope may read them; each call is one atomic unit."""
 
     async def create(self, scope: Scope, endpoint: Endpoint, token: ClientToken | None, *, room: Room) -> Endpoint:
-        """Raises Conflict for a taken name, or when its host has no room for it; NotFound for a version that is gone."""
+        """Raises Conflict for a taken name or a host without room, NotFound for a version that is gone."""
         ...
 
     async def change(self, scope: Scope, endpoint_id: str, transition: Transition, *, room: Room) -> Endpoint:
