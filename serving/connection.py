@@ -18,11 +18,15 @@ from typing import Final, cast
 from domain.tensors import Array
 from serving import wire
 from serving.flight import Flight, FlightError
+from serving.slab import Requests, Slab, SlabError
 
 _JOIN_BYTES: Final = 64 * 1024
 _FOREIGN_SECONDS: Final = 0.25
 
 logger = logging.getLogger(__name__)
+
+Shared = tuple[Flight, Slab, Slab]
+"""The page of what is computed, the slab of requests and the slab of answers."""
 
 
 class ReplicaGoneError(Exception):
@@ -36,10 +40,12 @@ class ReplicaGoneError(Exception):
 class ReplicaConnection(asyncio.BufferedProtocol):
     """Multiplexed requests over one socket. `on_lost` is called once, when it ends."""
 
-    def __init__(self, on_lost: Callable[[], None], flight: Flight) -> None:
+    def __init__(self, on_lost: Callable[[], None], shared: Shared) -> None:
         self._on_lost = on_lost
-        self._flight = flight
-        self._reader = wire.FrameReader()
+        self._flight, requests, self._answers = shared
+        self._slabs = shared[1:]
+        self._requests = Requests(requests, self._flight.read)
+        self._reader = wire.FrameReader(self._answers)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
@@ -80,8 +86,10 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         if self._transport is None:
             raise ReplicaGoneError
         number = next(self._ids)
-        message = wire.Predict(number, deadline_ns, outputs, wire.describe(inputs), alone)
-        chunks = wire.encode(message, list(inputs.values()))
+        arrays = list(inputs.values())
+        region = self._requests.put(number, arrays)
+        message = wire.Predict(number, deadline_ns, outputs, wire.describe(inputs), alone, region)
+        chunks = wire.encode(message, arrays if region is None else ())
         waiting: asyncio.Future[wire.Frame] = self._loop.create_future()
         self._waiting[number] = waiting
         self._own_rows += rows
@@ -144,11 +152,18 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         if isinstance(message, wire.Result | wire.Failure):
             self._foreign_rows = max(0, message.queued_rows - self._own_rows)
             self._foreign_at = self._loop.time()
+            self._requests.free(message.id)
             waiting = self._waiting.get(message.id)
-            if waiting is not None and not waiting.done():
+            wanted = waiting is not None and not waiting.done()
+            if isinstance(message, wire.Result) and message.region is not None:
+                if wanted:  # its caller may keep it for as long as they like, but not its place
+                    frame.arrays = {name: array.copy() for name, array in frame.arrays.items()}
+                self._answers.taken = message.region[2]
+            if waiting is not None and wanted:
                 waiting.set_result(frame)
         elif isinstance(message, wire.Cancelled):
             self._cancelled.pop(message.id, None)
+            self._requests.leave(message.id)
         else:
             raise wire.WireError(f"unexpected {type(message).__name__}")
 
@@ -160,6 +175,8 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         self._writable.set()
         computing = self._flight.read()
         self._flight.close()
+        for one in self._slabs:
+            one.close()
         for number, waiting in self._waiting.items():
             if not waiting.done():
                 waiting.set_exception(ReplicaGoneError(computing=number in computing))
@@ -185,9 +202,9 @@ async def connect(path: Path, on_lost: Callable[[], None]) -> ReplicaConnection:
             await loop.sock_connect(sock, f"/proc/self/fd/{directory}/{path.name}")  # addresses end at 107 bytes
         finally:
             os.close(directory)
-        flight = await _greeting(sock)
+        shared = await _greeting(sock)
         _transport, connection = await loop.create_unix_connection(
-            lambda: ReplicaConnection(on_lost, flight), sock=sock
+            lambda: ReplicaConnection(on_lost, shared), sock=sock
         )
     except BaseException:
         sock.close()
@@ -195,8 +212,8 @@ async def connect(path: Path, on_lost: Callable[[], None]) -> ReplicaConnection:
     return connection
 
 
-async def _greeting(sock: socket.socket) -> Flight:
-    """The page that comes with the replica's first frame."""
+async def _greeting(sock: socket.socket) -> Shared:
+    """What comes with the replica's first frame."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(sock, readable.set)
@@ -204,12 +221,12 @@ async def _greeting(sock: socket.socket) -> Flight:
         await readable.wait()
     finally:
         loop.remove_reader(sock)
-    data, fds, _flags, _address = socket.recv_fds(sock, wire.MAX_GREETING, 1)
+    data, fds, _flags, _address = socket.recv_fds(sock, wire.MAX_GREETING, 3)
     try:
-        if not isinstance(wire.decode_one(data).message, wire.Hello) or len(fds) != 1:
+        if not isinstance(wire.decode_one(data).message, wire.Hello) or len(fds) != 3:
             raise ReplicaGoneError
-        return Flight(fds[0])
-    except (wire.WireError, FlightError):
+        return Flight(fds[0]), Slab(fds[1]), Slab(fds[2])
+    except (wire.WireError, FlightError, SlabError):
         raise ReplicaGoneError from None
     finally:
         for fd in fds:

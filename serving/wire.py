@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from domain.tensors import Array, DType
+from serving.slab import Region, Slab, SlabError
 
 VERSION: Final = 1
 MAX_META_BYTES: Final = 1024 * 1024
@@ -45,7 +46,7 @@ class TensorMeta(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello", array_like=True):
-    """First frame of a replica on every connection; the descriptor of a `serving.flight` page comes along."""
+    """First frame of a replica on every connection; a `serving.flight` page and two slabs come along."""
 
     replica: int
     pid: int
@@ -54,7 +55,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", array_like=True):
 class Predict(msgspec.Struct, frozen=True, tag="predict", array_like=True):
     """Compute `outputs` (None: all) for `tensors`. `deadline_ns` is CLOCK_MONOTONIC, shared by all processes.
 
-    `alone`: not in one batch with others, because a replica died of the batch it was in.
+    `alone`: not in one batch with others, because a replica died of the batch it was in. `region`: the tensors lie
+    there in the slab of requests, and the frame has no body.
     """
 
     id: int
@@ -62,6 +64,7 @@ class Predict(msgspec.Struct, frozen=True, tag="predict", array_like=True):
     outputs: tuple[str, ...] | None
     tensors: tuple[TensorMeta, ...]
     alone: bool = False
+    region: Region | None = None
 
 
 class Result(msgspec.Struct, frozen=True, tag="result", array_like=True):
@@ -73,6 +76,7 @@ class Result(msgspec.Struct, frozen=True, tag="result", array_like=True):
     batch_rows: int
     queued_rows: int
     tensors: tuple[TensorMeta, ...]
+    region: Region | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure", array_like=True):
@@ -158,12 +162,19 @@ def _lengths(head: Chunk | memoryview) -> tuple[int, int, int]:
     return kind, meta, body
 
 
-def _decode(kind: int, meta: memoryview, body: memoryview) -> Frame:
+def _decode(kind: int, meta: memoryview, body: memoryview, slab: Slab | None) -> Frame:
     try:
         message = _DECODERS[kind].decode(meta)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # bad UTF-8 is a plain ValueError
         raise WireError(f"bad metadata: {error}") from None
     tensors = message.tensors if isinstance(message, Predict | Result) else ()
+    if isinstance(message, Predict | Result) and message.region is not None:
+        if slab is None or len(body):
+            raise WireError("a region where there is none")
+        try:
+            body = slab.body(message.region)
+        except SlabError as error:
+            raise WireError(str(error)) from None
     arrays: dict[str, Array] = {}
     position = 0
     for tensor in tensors:
@@ -185,10 +196,11 @@ class FrameReader:
     """Cuts a byte stream into frames: fill `buffer()`, say how much with `received(n)`, take the frames.
 
     Small frames are gathered in one staging buffer (many per read); a frame that does not fit gets memory
-    of its own, into which the rest of it is read directly.
+    of its own, into which the rest of it is read directly. `slab` is where the peer lays large tensors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, slab: Slab | None = None) -> None:
+        self._slab = slab
         self._staging = bytearray(_STAGING)
         self._view = memoryview(self._staging)
         self._start = 0
@@ -217,7 +229,7 @@ class FrameReader:
             self._filled += count
             if self._filled == len(self._large):
                 whole, self._large = self._large, None
-                yield _cut(whole)
+                yield _cut(whole, self._slab)
             return
         self._end += count
         while self._end - self._start >= _HEADER.size:
@@ -227,7 +239,7 @@ class FrameReader:
             if have >= total:
                 whole = memoryview(bytearray(self._view[self._start : self._start + total]))
                 self._start += total
-                yield _cut(whole)
+                yield _cut(whole, self._slab)
             elif total > _STAGING:
                 self._large = memoryview(bytearray(total))
                 self._large[:have] = self._view[self._start : self._end]
@@ -248,6 +260,6 @@ def decode_one(data: bytes) -> Frame:
     return _cut(memoryview(data))
 
 
-def _cut(whole: memoryview) -> Frame:
+def _cut(whole: memoryview, slab: Slab | None = None) -> Frame:
     kind, meta, _body = _lengths(whole)
-    return _decode(kind, whole[_HEADER.size : _HEADER.size + meta], whole[_offset(meta) :])
+    return _decode(kind, whole[_HEADER.size : _HEADER.size + meta], whole[_offset(meta) :], slab)

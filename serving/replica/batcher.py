@@ -253,6 +253,7 @@ class Batcher:
             self._running_since = now
             if batch:
                 self.counters.dispatched[reason] += 1
+                self._computing(batch)  # before anybody can learn that one of them is cancelled
         for item in expired:
             self.counters.expired += 1
             item.done(DeadlineExceeded("the deadline passed while the request waited"))
@@ -296,7 +297,6 @@ class Batcher:
 
     def _compute(self, batch: list[Item]) -> None:
         rows = sum(item.rows for item in batch)
-        self._computing(batch)
         started = self._clock()
         try:
             outputs = self._forward_rows([item.inputs for item in batch], rows)

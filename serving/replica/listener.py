@@ -25,7 +25,7 @@ import msgspec
 from domain.errors import BadUserInput, DomainError
 from domain.serving import InferenceError
 from domain.tensors import Array, TensorSpec, check_arrays
-from serving import control, flight, wire
+from serving import control, flight, slab, wire
 from serving.replica.batcher import Batcher, Computed, Item, Outcome
 
 MAX_OUTBOX_BYTES: Final = 2 * wire.MAX_BODY_BYTES
@@ -36,11 +36,13 @@ _DRAIN_WRITE_SECONDS: Final = 5.0
 class Connection:
     """One client. Written to by both threads, under `lock`."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, shared: Sequence[int]) -> None:
+        """`shared`: the descriptors of a flight page and of the slabs of requests and of answers."""
         self.sock = sock
-        self.reader = wire.FrameReader()
+        self.flight = flight.Flight(shared[0])
+        self.reader = wire.FrameReader(slab.Slab(shared[1]))
+        self.answers = slab.Answers(slab.Slab(shared[2]))
         self.items: dict[int, Item] = {}
-        self.flight: flight.Flight | None = None
         self.lock = threading.Lock()
         self.broken = False
         self._outbox: deque[wire.Chunk] = deque()
@@ -128,15 +130,13 @@ class Listener:
     def computing(self, items: Sequence[Item]) -> None:
         """Say on every client's page which of its requests are computed from here on."""
         for connection in self._flying:
-            if connection.flight is not None:
-                connection.flight.write(())
+            connection.flight.write(())
         self._flying.clear()
         for item in items:
             connection, request = cast("tuple[Connection, int]", item.origin)
             self._flying.setdefault(connection, []).append(request)
         for connection, requests in self._flying.items():
-            if connection.flight is not None:
-                connection.flight.write(requests)
+            connection.flight.write(requests)
 
     def finish(self) -> None:
         """After the last batch: give clients a bounded time to take their results."""
@@ -151,11 +151,13 @@ class Listener:
             found = outcome.outputs
             if outputs is not None:
                 found = {name: found[name] for name in outputs}
+            arrays = list(found.values())
+            region = connection.answers.put(arrays)
             result = wire.Result(
-                request, outcome.queue_ns, outcome.compute_ns, outcome.batch_rows, queued, wire.describe(found)
+                request, outcome.queue_ns, outcome.compute_ns, outcome.batch_rows, queued, wire.describe(found), region
             )
             try:
-                connection.put(wire.encode(result, list(found.values())))
+                connection.put(wire.encode(result, arrays if region is None else ()))
             except wire.WireError as error:
                 outcome = InferenceError(f"the result is too large: {error}")
         if not isinstance(outcome, Computed):
@@ -192,22 +194,23 @@ class Listener:
         with suppress(BlockingIOError):
             sock, _address = self._server.accept()
             sock.setblocking(False)
-            connection = Connection(sock)
-            self._connections.add(connection)
-            self._selector.register(sock, selectors.EVENT_READ, lambda: self._on_ready(connection))
-            self._greet(connection)
+            shared = [flight.create(), slab.create(), slab.create()]
+            try:
+                connection = Connection(sock, shared)
+                self._connections.add(connection)
+                self._selector.register(sock, selectors.EVENT_READ, lambda: self._on_ready(connection))
+                self._greet(connection, shared)
+            finally:
+                for fd in shared:
+                    os.close(fd)
 
-    def _greet(self, connection: Connection) -> None:
-        """The greeting and the page, in one message: a fresh socket has room for it."""
+    def _greet(self, connection: Connection, shared: list[int]) -> None:
+        """The greeting and what is shared, in one message: a fresh socket has room for it."""
         hello = b"".join(wire.encode(wire.Hello(self._replica, os.getpid())))
-        fd = flight.create()
         try:
-            connection.flight = flight.Flight(fd)
-            socket.send_fds(connection.sock, [hello], [fd])
+            socket.send_fds(connection.sock, [hello], shared)
         except OSError:
             self._close(connection)
-        finally:
-            os.close(fd)
 
     def _watch(self, connection: Connection, *, writing: bool) -> None:
         if connection in self._connections:
