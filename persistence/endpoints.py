@@ -239,6 +239,8 @@ async def _apply(tx: Connection, before: Endpoint, transition: Transition, room:
             await _hold_version(tx, after.workspace_id, share.version_id)
     if after.port is not None and (not keeps_port(after) or after.host != before.host):
         after = replace(after, port=None)
+    if room is None:
+        after = await _reclaimed(tx, after)
     await tx.execute(
         "UPDATE endpoints SET status = $2, status_reason = $3, replicas = $4, config = $5, port = $6, host = $7,"
         " generation = $8, pending = $9, updated_at = GREATEST(updated_at, $10) WHERE id = $1",
@@ -259,6 +261,15 @@ async def _apply(tx: Connection, before: Endpoint, transition: Transition, room:
     if room is not None:
         after = await _housed(tx, after, room, before)
     return after
+
+
+async def _reclaimed(tx: Connection, endpoint: Endpoint) -> Endpoint:
+    """With the very port that it wants, if it has none and that one is free: a change of it was dropped."""
+    wanted = wanted_port(endpoint) if endpoint.port is None else None
+    if not wanted:
+        return endpoint
+    taken = await tx.fetchval("SELECT 1 FROM endpoints WHERE host = $1 AND port = $2", endpoint.host, wanted)
+    return endpoint if taken else replace(endpoint, port=wanted)
 
 
 async def _insert(tx: Connection, scope: Scope, endpoint: Endpoint) -> bool:

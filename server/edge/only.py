@@ -10,7 +10,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_KEY: Final = "axonml.only"
+_KEY: Final = "axonml.elsewhere"
 _HEALTH: Final = frozenset({"/health", "/health/live", "/health/ready", "/v2", "/v2/health/live", "/v2/health/ready"})
 _PREDICTIONS: Final = ("/api/inference/predict/", "/v2/models/")
 
@@ -20,22 +20,30 @@ class Only:
 
     def __init__(self, app: ASGIApp, endpoint_id: str, name: str) -> None:
         self._app = app
+        self._id = endpoint_id
         self._names = frozenset({endpoint_id, name})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
-        scope[_KEY] = self._names
-        await self._app(scope, receive, send)
+        path = self._own(scope["path"])
+        if path is None:
+            await self._app({**scope, _KEY: True}, receive, send)
+        else:
+            await self._app({**scope, "path": path, "raw_path": path.encode()}, receive, send)
+
+    def _own(self, path: str) -> str | None:
+        """The path with the endpoint's id, because other workspaces have endpoints of that name; None: not answered."""
+        if path in _HEALTH:
+            return path
+        for prefix in _PREDICTIONS:
+            name, slash, rest = path[len(prefix) :].partition("/")
+            if path.startswith(prefix) and name in self._names:
+                return f"{prefix}{self._id}{slash}{rest}"
+        return None
 
 
 def is_elsewhere(scope: Scope) -> bool:
     """Whether the request came to a port that does not answer its path."""
-    names: frozenset[str] | None = scope.get(_KEY)
-    if names is None or scope["path"] in _HEALTH:
-        return False
-    for prefix in _PREDICTIONS:
-        if scope["path"].startswith(prefix):
-            return scope["path"][len(prefix) :].partition("/")[0] not in names
-    return True
+    return _KEY in scope

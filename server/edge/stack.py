@@ -111,10 +111,11 @@ def edge(
                 "Content-Type",
                 "Idempotency-Key",
                 "X-Axonml-Cost",
+                "X-Axonml-Sticky",
                 "X-Axonml-Workspace",
                 "X-Request-Id",
             ),
-            expose_headers=("X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"),
+            expose_headers=("X-Request-Id", "X-Axonml-Version", "Retry-After", "RateLimit", "RateLimit-Policy"),
         )
     app = TrustedHosts(app, trusted_hosts(settings.server))
     app = Crowd(app, settings.limits.connections)

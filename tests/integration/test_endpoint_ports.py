@@ -68,6 +68,13 @@ async def test_ports_are_unique_freed_and_taken_again(database: Database, tmp_pa
         back = await endpoints.settled(scope, await endpoints.update(scope, "b", config={"port": 8100}), WAIT)
         assert (back.port, doors.open_now) == (8100, {made["b"].id: 8100})
         assert len(registry.backend.deployed) == loaded
+        # A change that cannot be loaded leaves the port as well.
+        registry.backend.refuse = "it does not load"
+        bad = {"port": 8101, "max_batch_rows": 3}
+        kept = await endpoints.settled(scope, await endpoints.update(scope, "b", config=bad), WAIT)
+        assert (kept.status, kept.port, kept.config.port) == (EndpointStatus.RUNNING, 8100, 8100)
+        assert doors.open_now == {made["b"].id: 8100}
+        registry.backend.refuse = None
     # The next server opens the same one; when somebody else has it meanwhile, the endpoint says so.
     doors = Doors()
     after = Registry(database, tmp_path / "blobs", backend=InProcess(), listeners=doors)

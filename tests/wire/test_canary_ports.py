@@ -111,6 +111,7 @@ async def _port(product: Product) -> None:
         assert set(answer.headers) == set(by_main.headers)
         by_id = await own.post(f"/api/inference/predict/{endpoint}", json={"inputs": [ROW]}, headers=product.headers)
         assert by_id.status_code == 200
+        assert by_id.json()["endpoint"] == "e"
         assert (await own.post(PREDICT, json={"inputs": [ROW]})).status_code == 401
         assert (await own.get("/health/ready")).status_code == 200
         for method, path in (
