@@ -86,11 +86,11 @@ async def test_five_thousand_requests_and_a_hundred_models_leave_nothing_behind(
     for _ in range(20):
         await serving.deploy(spec)
         await serving.retire(END, V2)
-    before = me.memory_full_info().uss, forkserver.memory_full_info().uss
+    before = me.memory_info().rss, forkserver.memory_info().rss
     for _ in range(CYCLES):
         await serving.deploy(spec)
         await serving.retire(END, V2)
-    after = me.memory_full_info().uss, forkserver.memory_full_info().uss
+    after = me.memory_info().rss, forkserver.memory_info().rss
     grown = [now - then for now, then in zip(after, before, strict=True)]
     assert max(grown) < CYCLES * LOST_BYTES_PER_CYCLE, grown
     assert (me.num_fds(), forkserver.num_fds()) == (descriptors[0], descriptors[2])

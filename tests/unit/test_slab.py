@@ -89,7 +89,7 @@ def test_small_tensors_go_by_the_socket(shared: slab.Slab) -> None:
 
 
 def test_several_tensors_start_at_multiples_of_64(shared: slab.Slab) -> None:
-    arrays = [np.full(3, 7, np.uint8), np.arange(MIB, dtype=np.float32)[::2]]
+    arrays: list[np.ndarray[Any, Any]] = [np.full(3, 7, np.uint8), np.arange(MIB, dtype=np.float32)[::2]]
     region = slab.Requests(shared, frozenset).put(1, arrays)
     assert region is not None
     body = shared.body(region)
