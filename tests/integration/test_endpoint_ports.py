@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.endpoints import EndpointStatus
+from domain.endpoints import ConfigChanges, EndpointStatus
 from domain.errors import BadUserInput, Conflict
 from persistence.database import Database
 from tests.support.registry import InProcess, Registry
@@ -70,7 +70,7 @@ async def test_ports_are_unique_freed_and_taken_again(database: Database, tmp_pa
         assert len(registry.backend.deployed) == loaded
         # A change that cannot be loaded leaves the port as well.
         registry.backend.refuse = "it does not load"
-        bad = {"port": 8101, "max_batch_rows": 3}
+        bad = ConfigChanges(port=8101, max_batch_rows=3)
         kept = await endpoints.settled(scope, await endpoints.update(scope, "b", config=bad), WAIT)
         assert (kept.status, kept.port, kept.config.port) == (EndpointStatus.RUNNING, 8100, 8100)
         assert doors.open_now == {made["b"].id: 8100}

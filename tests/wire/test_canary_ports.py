@@ -22,7 +22,7 @@ PREDICT = "/api/inference/predict/e"
 ROW = [1.0, 2.0, 3.0, 4.0]
 DEPLOY = """mutation ($version: ID!, $weight: Int) {
   modelVersionDeploy(input: {versionId: $version, endpoint: "e", weight: $weight}) { id status port } }"""
-UPDATE = "mutation ($in: EndpointUpdateInput!) { endpointUpdate(input: $in) { id port config { port } } }"
+UPDATE = "mutation ($change: EndpointUpdateInput!) { endpointUpdate(input: $change) { id port config { port } } }"
 SHOW = '{ endpoint(name: "e") { status host port traffic { weight failure version { version } } } }'
 
 
@@ -92,7 +92,7 @@ async def _canary(product: Product, versions: list[str]) -> None:
     endpoint = (await product.rest("GET", "/api/inference/endpoints/e")).json()["id"]
     shares = [{"versionId": versions[0], "weight": 1}, {"versionId": versions[1], "weight": 98}]
     with pytest.raises(RefusedError) as refused:
-        await product.graphql(UPDATE, **{"in": {"id": endpoint, "traffic": shares}})
+        await product.graphql(UPDATE, change={"id": endpoint, "traffic": shares})
     assert (refused.value.code, refused.value.field) == ("BAD_USER_INPUT", "traffic")
     deleted = await product.rest("DELETE", "/api/models/m/versions/2")
     assert deleted.status_code == 409, deleted.text
@@ -100,7 +100,7 @@ async def _canary(product: Product, versions: list[str]) -> None:
 
 async def _port(product: Product) -> None:
     endpoint = (await product.rest("GET", "/api/inference/endpoints/e")).json()["id"]
-    made = await product.graphql(UPDATE, **{"in": {"id": endpoint, "port": 0}})
+    made = await product.graphql(UPDATE, change={"id": endpoint, "port": 0})
     port = made["endpointUpdate"]["port"]
     assert port is not None
     assert (await _settled(product))["port"] == port
