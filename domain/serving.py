@@ -7,6 +7,7 @@ is decided by the endpoints use-case. Arrays go in and come out; JSON stays at t
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,6 +20,9 @@ from domain.tensors import Array
 MAX_BATCH_ROWS: Final = 4096
 MAX_QUEUE_ROWS: Final = 1_000_000
 MAX_REPLICAS: Final = 64
+MAX_MEMORY_BYTES: Final = 2**53 - 1
+CPU: Final = "cpu"
+_DEVICE: Final = re.compile(r"cpu|cuda(:[0-9]{1,2})?")
 
 
 class NotServing(Unavailable):
@@ -42,6 +46,37 @@ def _bounded(value: object, low: int, high: int, name: str) -> None:
         raise BadUserInput(f"expected a whole number from {low} to {high}, got {value!r}", field=name)
 
 
+def check_device(value: object, *, field: str = "device") -> None:
+    """Raises BadUserInput unless `value` is like `cpu`, `cuda` or `cuda:0`; whether it exists is not asked."""
+    if not isinstance(value, str) or _DEVICE.fullmatch(value) is None:
+        raise BadUserInput(f"expected cpu, cuda or cuda:0, got {str(value)[:40]!r}", field=field)
+
+
+def check_device_exists(device: str, gpus: int, *, field: str = "device") -> None:
+    """Raises BadUserInput when a host with so many CUDA devices lacks this one."""
+    if device == CPU:
+        return
+    number = int(device.partition(":")[2] or 0)
+    if number >= gpus:
+        have = "no CUDA device that torch can use" if gpus == 0 else f"{gpus} (cuda:0 to cuda:{gpus - 1})"
+        raise BadUserInput(f"{device} was asked for; this server has {have}", field=field)
+
+
+def threads_for(replicas: int, cores: int) -> int:
+    """Torch threads per replica: one core is left to the web process when a single replica runs."""
+    return max(1, cores - 1) if replicas == 1 else max(1, cores // replicas)
+
+
+def check_threads(replicas: int, threads: int, cores: int, *, field: str = "replicas") -> None:
+    """Raises BadUserInput when the replicas of one version would compute on more threads than there are cores."""
+    if replicas * threads > cores:
+        raise BadUserInput(
+            f"{replicas} replicas with {threads} threads each need {replicas * threads} cores; this server has {cores};"
+            " ask for fewer, or set force to run them all the same",
+            field=field,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ServingConfig:
     """How one endpoint serves. Raises BadUserInput on construction when a value is out of bounds.
@@ -50,7 +85,9 @@ class ServingConfig:
     `queue_delay_us`: how long a lone request may wait for company (0: not at all). `timeout_ms`: deadline
     of a prediction that brings none. `threads`: torch threads per replica (None: shared out over the
     cores). `drain_timeout_ms`: how long a replica may finish what it has before it is ended.
-    `force`: allow replicas x threads above the number of cores.
+    `max_memory_bytes`: a replica that holds more is replaced (0: no limit). `device`: `cpu`, `cuda:N`, or
+    `cuda`, which spreads the replicas over all devices. `force`: allow replicas x threads above the number
+    of cores.
     """
 
     max_batch_rows: int = 64
@@ -59,6 +96,8 @@ class ServingConfig:
     timeout_ms: int = 30_000
     threads: int | None = None
     drain_timeout_ms: int = 30_000
+    max_memory_bytes: int = 0
+    device: str = CPU
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -67,6 +106,8 @@ class ServingConfig:
         _bounded(self.queue_delay_us, 0, 1_000_000, "queue_delay_us")
         _bounded(self.timeout_ms, 1, 600_000, "timeout_ms")
         _bounded(self.drain_timeout_ms, 0, 600_000, "drain_timeout_ms")
+        _bounded(self.max_memory_bytes, 0, MAX_MEMORY_BYTES, "max_memory_bytes")
+        check_device(self.device)
         if self.threads is not None:
             _bounded(self.threads, 1, 256, "threads")
 
@@ -95,7 +136,8 @@ class WarmUp:
     """What loading a model cost, measured in the slowest of its replicas.
 
     Milliseconds; `batch_one_ms` and `batch_max_ms` are the median forward of 1 and of `max_batch_rows`
-    rows. Bytes are those of one replica: `resident_bytes` with shared pages, `private_bytes` without.
+    rows. Bytes are those of one replica: `resident_bytes` with shared pages, `private_bytes` without,
+    `device_bytes` on its GPU.
     """
 
     load_ms: float
@@ -105,6 +147,7 @@ class WarmUp:
     private_bytes: int
     threads: int
     parameters: int
+    device_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

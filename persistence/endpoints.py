@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -19,22 +20,34 @@ from domain.endpoints import (
     EndpointConfig,
     EndpointStatus,
     EndpointTraffic,
+    Room,
     ServedVersion,
+    keeps_port,
+    ordered,
+    wanted_port,
 )
+from domain.endpoints.warm_ups import Reports, WarmUpReport
 from domain.errors import Conflict, NotFound
 from domain.idempotency import ClientToken
 from domain.paging import Keyset, Page, PageRequest
+from persistence import warm_ups
 from persistence.audit import change
 from persistence.database import Connection, Database
 from persistence.idempotency import claim
 from persistence.pages import FIRST_ARGUMENT, Listing, pages
 from persistence.reach import reached, within
 
-_ENDPOINT: Final = (
-    "e.id, e.workspace_id, e.name, e.status, e.status_reason, e.replicas, e.config, e.port, e.owner_id, e.created_at,"
-    " e.updated_at, e.host, e.generation, e.pending, (SELECT json_agg(json_build_array(t.version_id, t.weight)"
-    " ORDER BY t.weight DESC, t.id) FROM endpoint_traffic t WHERE t.endpoint_id = e.id) AS traffic"
-)
+LOST_SECONDS: Final = 30
+"""A server that was not heard of for so long may have its endpoints taken over."""
+
+_LOST: Final = f"clock_timestamp() - interval '{LOST_SECONDS} seconds'"
+_ENDPOINT: Final = f"""
+    e.id, e.workspace_id, e.name, e.status, e.status_reason, e.replicas, e.config, e.port, e.owner_id, e.created_at,
+    e.updated_at, e.host, e.generation, e.pending,
+    (SELECT json_agg(json_build_array(t.version_id, t.weight, t.failure))
+       FROM endpoint_traffic t WHERE t.endpoint_id = e.id) AS traffic,
+    (e.host IS NOT NULL AND NOT EXISTS
+       (SELECT 1 FROM serving_hosts h WHERE h.name = e.host AND h.seen_at > {_LOST})) AS host_lost"""  # noqa: S608
 _NEWEST: Final = (("e.created_at", "timestamptz"), ("e.id", "uuid"))
 _ACTIVE: Final = [status.value for status in EndpointStatus if status.active]
 _INSERT: Final = """
@@ -54,7 +67,7 @@ class PostgresEndpoints:
 
     # --- for callers -----------------------------------------------------------------------------
 
-    async def create(self, scope: Scope, endpoint: Endpoint, token: ClientToken | None, *, most: int) -> Endpoint:
+    async def create(self, scope: Scope, endpoint: Endpoint, token: ClientToken | None, *, room: Room) -> Endpoint:
         async with change(self._database) as tx:
             first = await claim(tx, scope, token, ids.to_uuid(endpoint.id))
             if first is not None:
@@ -62,16 +75,16 @@ class PostgresEndpoints:
             if not await _insert(tx, scope, endpoint):
                 raise Conflict(f"an endpoint called {endpoint.name!r} exists already", field="name")
             await _write_traffic(tx, endpoint)
-            await _admit(tx, endpoint, most)
+            endpoint = await _housed(tx, endpoint, room)
             tx.made(endpoint.id)
         return endpoint
 
-    async def change(self, scope: Scope, endpoint_id: str, transition: Transition, *, most: int) -> Endpoint:
+    async def change(self, scope: Scope, endpoint_id: str, transition: Transition, *, room: Room) -> Endpoint:
         async with change(self._database) as tx:
             before = await _lock(tx, "e.workspace_id = $1 AND e.id = $2", _workspace(scope), ids.to_uuid(endpoint_id))
             if before is None:
                 raise NotFound("there is no such endpoint", field="id")
-            after = await _apply(tx, before, transition, most)
+            after = await _apply(tx, before, transition, room)
             if after is not before:
                 tx.made(endpoint_id)
             return after
@@ -84,7 +97,7 @@ class PostgresEndpoints:
         token: ClientToken | None,
         *,
         admit: Callable[[str | None], None],
-        most: int,
+        room: Room,
     ) -> Endpoint:
         async with change(self._database) as tx:
             made = await _insert(tx, scope, endpoint)
@@ -98,12 +111,12 @@ class PostgresEndpoints:
                     raise NotFound("what this client token made is gone", field="client_token")
                 return await _of_token(tx, scope, first)
             if not made:
-                after = await _apply(tx, before, transition, most)
+                after = await _apply(tx, before, transition, room)
                 if after is not before:
                     tx.made(before.id)
                 return after
             await _write_traffic(tx, endpoint)
-            await _admit(tx, endpoint, most)
+            endpoint = await _housed(tx, endpoint, room)
             tx.made(endpoint.id)
         return endpoint
 
@@ -132,6 +145,9 @@ class PostgresEndpoints:
         )
         found = None if row is None else _endpoint(row)
         return found if found is not None and found.id in _reach(scope) else None
+
+    async def warm_ups(self, scope: Scope, endpoint_ids: Sequence[str]) -> Reports:
+        return await warm_ups.of_endpoints(self._database, scope.workspace_id, reached(_reach(scope), endpoint_ids))
 
     async def page(self, scope: Scope, page: PageRequest, offset: int = 0) -> Page[Endpoint]:
         workspace = _workspace(scope)
@@ -165,6 +181,19 @@ class PostgresEndpoints:
         )
         return [_endpoint(row) for row in rows]
 
+    async def beat(self, host: str) -> bool:
+        lasted: bool = await self._database.fetchval(
+            "WITH before AS (SELECT seen_at FROM serving_hosts WHERE name = $1), now AS ("  # noqa: S608 - a constant only
+            " INSERT INTO serving_hosts (name, seen_at) VALUES ($1, clock_timestamp())"
+            " ON CONFLICT (name) DO UPDATE SET seen_at = clock_timestamp())"
+            f" SELECT EXISTS (SELECT 1 FROM before WHERE seen_at > {_LOST})",
+            host,
+        )
+        return lasted
+
+    async def leave(self, host: str) -> None:
+        await self._database.execute("DELETE FROM serving_hosts WHERE name = $1", host)
+
     async def load(self, endpoint_id: str) -> Endpoint | None:
         row = await self._database.fetchrow(
             f"SELECT {_ENDPOINT} FROM endpoints e WHERE e.id = $1",  # noqa: S608
@@ -176,6 +205,9 @@ class PostgresEndpoints:
         async with self._database.transaction() as tx:
             before = await _lock(tx, "e.id = $1", ids.to_uuid(endpoint_id))
             return None if before is None else await _apply(tx, before, transition, None)
+
+    async def warmed(self, endpoint_id: str, report: WarmUpReport) -> None:
+        await warm_ups.record(self._database, endpoint_id, report)
 
     async def served_version(self, version_id: str) -> ServedVersion | None:
         row = await self._database.fetchrow(
@@ -197,12 +229,18 @@ async def _lock(tx: Connection, where: str, *arguments: object) -> Endpoint | No
     return None if row is None else _endpoint(row)
 
 
-async def _apply(tx: Connection, before: Endpoint, transition: Transition, most: int | None) -> Endpoint:
+async def _apply(tx: Connection, before: Endpoint, transition: Transition, room: Room | None) -> Endpoint:
+    """The endpoint after the transition. Without `room` nothing new is taken up."""
     after = transition(before)
     if after is before:
         return before
     if after.pending is not None:
-        await _hold_version(tx, after.workspace_id, after.pending.version_id)
+        for share in after.pending.traffic:
+            await _hold_version(tx, after.workspace_id, share.version_id)
+    if after.port is not None and (not keeps_port(after) or after.host != before.host):
+        after = replace(after, port=None)
+    if room is None:
+        after = await _reclaimed(tx, after)
     await tx.execute(
         "UPDATE endpoints SET status = $2, status_reason = $3, replicas = $4, config = $5, port = $6, host = $7,"
         " generation = $8, pending = $9, updated_at = GREATEST(updated_at, $10) WHERE id = $1",
@@ -220,9 +258,18 @@ async def _apply(tx: Connection, before: Endpoint, transition: Transition, most:
     if after.traffic != before.traffic:
         await tx.execute("DELETE FROM endpoint_traffic WHERE endpoint_id = $1", ids.to_uuid(after.id))
         await _write_traffic(tx, after)
-    if most is not None and not before.status.active:
-        await _admit(tx, after, most)
+    if room is not None:
+        after = await _housed(tx, after, room, before)
     return after
+
+
+async def _reclaimed(tx: Connection, endpoint: Endpoint) -> Endpoint:
+    """With the very port that it wants, if it has none and that one is free: a change of it was dropped."""
+    wanted = wanted_port(endpoint) if endpoint.port is None else None
+    if not wanted:
+        return endpoint
+    taken = await tx.fetchval("SELECT 1 FROM endpoints WHERE host = $1 AND port = $2", endpoint.host, wanted)
+    return endpoint if taken else replace(endpoint, port=wanted)
 
 
 async def _insert(tx: Connection, scope: Scope, endpoint: Endpoint) -> bool:
@@ -260,10 +307,11 @@ async def _write_traffic(tx: Connection, endpoint: Endpoint) -> None:
     for share in endpoint.traffic:
         await _hold_version(tx, endpoint.workspace_id, share.version_id)
         await tx.execute(
-            "INSERT INTO endpoint_traffic (endpoint_id, version_id, weight) VALUES ($1, $2, $3)",
+            "INSERT INTO endpoint_traffic (endpoint_id, version_id, weight, failure) VALUES ($1, $2, $3, $4)",
             ids.to_uuid(endpoint.id),
             ids.to_uuid(share.version_id),
             share.weight,
+            share.failure,
         )
 
 
@@ -271,19 +319,30 @@ def _version_gone() -> NotFound:
     return NotFound("there is no such model version", field="version_id")
 
 
-async def _admit(tx: Connection, endpoint: Endpoint, most: int) -> None:
-    """Raises Conflict when the endpoint would be one active endpoint too many on its host."""
+async def _housed(tx: Connection, endpoint: Endpoint, room: Room, before: Endpoint | None = None) -> Endpoint:
+    """With what it needs on its host. Raises Conflict when it would be one active endpoint, or one port, too many."""
     if not endpoint.status.active or endpoint.host is None:
-        return
+        return endpoint
+    arrives = before is None or not before.status.active or before.host != endpoint.host
+    wanted = wanted_port(endpoint) if endpoint.port is None else None
+    if not arrives and wanted is None:
+        return endpoint
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('endpoints of ' || $1::text, 0))", endpoint.host)
-    others: int = await tx.fetchval(
-        "SELECT count(*) FROM endpoints WHERE host = $1 AND status = ANY($2::text[]) AND id <> $3",
+    others = await tx.fetch(
+        "SELECT port FROM endpoints WHERE host = $1 AND status = ANY($2::text[]) AND id <> $3",
         endpoint.host,
         _ACTIVE,
         ids.to_uuid(endpoint.id),
     )
-    if others >= most:
-        raise Conflict(f"{others} endpoints run on this server already; at most {most} may (inference.max_endpoints)")
+    if arrives and len(others) >= room.most:
+        raise Conflict(
+            f"{len(others)} endpoints run on this server already; at most {room.most} may (inference.max_endpoints)"
+        )
+    if wanted is None:
+        return endpoint
+    port = room.ports.pick(wanted, {row["port"] for row in others})
+    await tx.execute("UPDATE endpoints SET port = $2 WHERE id = $1", ids.to_uuid(endpoint.id), port)
+    return replace(endpoint, port=port)
 
 
 async def _of_token(tx: Connection, scope: Scope, endpoint: UUID) -> Endpoint:
@@ -317,7 +376,7 @@ def _workspace(scope: Scope) -> UUID:
 
 def _deployment_json(deployment: Deployment) -> dict[str, Any]:
     return {
-        "version_id": deployment.version_id,
+        "traffic": [{"version_id": share.version_id, "weight": share.weight} for share in deployment.traffic],
         "replicas": deployment.replicas,
         "config": deployment.config.to_json(),
     }
@@ -327,7 +386,8 @@ def _deployment(stored: str | None) -> Deployment | None:
     if stored is None:
         return None
     found = json.loads(stored)
-    return Deployment(found["version_id"], found["replicas"], EndpointConfig(**found["config"]))
+    traffic = ordered(EndpointTraffic(**share) for share in found["traffic"])
+    return Deployment(traffic, found["replicas"], EndpointConfig(**found["config"]))
 
 
 def _endpoint(row: asyncpg.Record) -> Endpoint:
@@ -337,10 +397,12 @@ def _endpoint(row: asyncpg.Record) -> Endpoint:
         name=row["name"],
         status=EndpointStatus(row["status"]),
         status_reason=row["status_reason"],
-        traffic=[
-            EndpointTraffic(ids.from_uuid("ver", UUID(version)), weight)
-            for version, weight in json.loads(row["traffic"] or "[]")
-        ],
+        traffic=list(
+            ordered(
+                EndpointTraffic(ids.from_uuid("ver", UUID(version)), weight, failure)
+                for version, weight, failure in json.loads(row["traffic"] or "[]")
+            )
+        ),
         replicas=row["replicas"],
         config=EndpointConfig(**json.loads(row["config"])),
         port=row["port"],
@@ -348,6 +410,7 @@ def _endpoint(row: asyncpg.Record) -> Endpoint:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         host=row["host"],
+        host_lost=row["host_lost"],
         generation=row["generation"],
         pending=_deployment(row["pending"]),
     )

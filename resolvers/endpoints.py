@@ -12,6 +12,7 @@ from strawberry.dataloader import DataLoader
 
 from domain import ids
 from domain.endpoints import Endpoint, EndpointTraffic, Prediction, PredictionRequest
+from domain.endpoints.warm_ups import WarmUpReport
 from domain.errors import NotFound
 from domain.paging import Page, PageRequest
 from resolvers.batching import by_key, by_parent
@@ -32,6 +33,7 @@ class EndpointLoaders:
     of_version: DataLoader[tuple[str, PageRequest], Page[Endpoint]]
     of_owner: DataLoader[tuple[str, PageRequest], Page[Endpoint]]
     predictions: DataLoader[PredictionRequest, Prediction]
+    warm_ups: DataLoader[str, list[WarmUpReport] | None]
 
     @classmethod
     def of(cls, services: Services, scope: Scope) -> EndpointLoaders:
@@ -46,6 +48,7 @@ class EndpointLoaders:
             of_version=by_parent(partial(endpoints.of_versions, scope)),
             of_owner=by_parent(partial(endpoints.of_owners, scope)),
             predictions=DataLoader(load_fn=predict, cache=False),
+            warm_ups=by_key(partial(endpoints.warm_ups, scope)),
         )
 
 
@@ -86,10 +89,15 @@ async def owner(parent: strawberry.Parent[Endpoint], info: strawberry.Info[Conte
     return found
 
 
+async def warm_ups(parent: strawberry.Parent[Endpoint], info: strawberry.Info[Context, None]) -> list[WarmUpReport]:
+    """What loading its versions cost."""
+    return await info.context.loaders.endpoints.warm_ups.load(parent.id) or []
+
+
 def version_of_traffic(
-    parent: strawberry.Parent[EndpointTraffic], info: strawberry.Info[Context, None]
+    parent: strawberry.Parent[EndpointTraffic | WarmUpReport], info: strawberry.Info[Context, None]
 ) -> Awaitable[ModelVersion | None]:
-    """The version that takes the share."""
+    """The version that takes the share, or was measured."""
     return info.context.loaders.models.versions.load(parent.version_id)
 
 

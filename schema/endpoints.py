@@ -10,13 +10,15 @@ import strawberry
 
 from domain import endpoints
 from domain.endpoints import ConfigChanges, PredictionRequest
+from domain.endpoints.warm_ups import WarmUpReport
+from domain.errors import BadUserInput
 from resolvers import endpoints as resolve
 from resolvers.runs import Deleted as DeletedId
 from schema.models import ModelVersion
 from schema.node import Node
 from schema.paging import Connection
 from schema.runs import Deleted
-from schema.scalars import JSON
+from schema.scalars import JSON, BigInt
 
 if TYPE_CHECKING:
     from resolvers.context import Context
@@ -30,6 +32,7 @@ strawberry.enum(endpoints.EndpointStatus)
 class EndpointTraffic:
     version: Annotated[ModelVersion | None, strawberry.field(resolver=resolve.version_of_traffic)]
     weight: int
+    failure: str | None
 
 
 @strawberry.type
@@ -40,6 +43,34 @@ class EndpointConfig:
     timeout_ms: int
     threads: int
     drain_timeout_seconds: int
+    max_memory_bytes: BigInt
+    device: str
+    force: bool
+    port: int | None
+
+
+def _measured(name: str) -> Any:
+    """A field of what was measured."""
+
+    def resolver(parent: strawberry.Parent[WarmUpReport]) -> Any:
+        return getattr(parent.measured, name)
+
+    return strawberry.field(resolver=resolver)
+
+
+@strawberry.type
+class EndpointWarmUp:
+    version: Annotated[ModelVersion | None, strawberry.field(resolver=resolve.version_of_traffic)]
+    load_ms: Annotated[float, _measured("load_ms")]
+    batch_one_ms: Annotated[float, _measured("batch_one_ms")]
+    batch_max_ms: Annotated[float, _measured("batch_max_ms")]
+    max_batch_rows: int
+    resident_bytes: Annotated[BigInt, _measured("resident_bytes")]
+    private_bytes: Annotated[BigInt, _measured("private_bytes")]
+    device_bytes: Annotated[BigInt, _measured("device_bytes")]
+    threads: Annotated[int, _measured("threads")]
+    device: str
+    measured_at: datetime
 
 
 @strawberry.type
@@ -50,7 +81,9 @@ class Endpoint(Node):
     traffic: list[EndpointTraffic]
     replicas: int
     config: EndpointConfig
+    warm_ups: Annotated[list[EndpointWarmUp], strawberry.field(resolver=resolve.warm_ups)]
     port: int | None
+    host: str | None
     owner: Annotated[Annotated[User, strawberry.lazy("schema.identity")], strawberry.field(resolver=resolve.owner)]
     created_at: datetime
     updated_at: datetime
@@ -77,6 +110,9 @@ class EndpointConfigInput:
     timeout_ms: int | None = strawberry.UNSET
     threads: int | None = strawberry.UNSET
     drain_timeout_seconds: int | None = strawberry.UNSET
+    max_memory_bytes: BigInt | None = strawberry.UNSET
+    device: str | None = strawberry.UNSET
+    force: bool | None = strawberry.UNSET
 
 
 @strawberry.input
@@ -85,14 +121,24 @@ class EndpointCreateInput:
     version_id: strawberry.ID
     replicas: int = 1
     config: EndpointConfigInput | None = strawberry.UNSET
+    port: int | None = strawberry.UNSET
     start: bool = False
     client_token: str | None = strawberry.UNSET
+
+
+@strawberry.input
+class EndpointTrafficInput:
+    version_id: strawberry.ID
+    weight: int
 
 
 @strawberry.input
 class EndpointUpdateInput:
     id: strawberry.ID
     version_id: strawberry.ID | None = strawberry.UNSET
+    weight: int | None = strawberry.UNSET
+    traffic: list[EndpointTrafficInput] | None = strawberry.UNSET
+    port: int | None = strawberry.UNSET
     replicas: int | None = strawberry.UNSET
     config: EndpointConfigInput | None = strawberry.UNSET
 
@@ -108,6 +154,7 @@ class ModelVersionDeployInput:
     endpoint: str
     replicas: int | None = strawberry.UNSET
     config: EndpointConfigInput | None = strawberry.UNSET
+    weight: int | None = strawberry.UNSET
 
 
 def _given(value: Any) -> Any:
@@ -115,17 +162,35 @@ def _given(value: Any) -> Any:
     return None if value is strawberry.UNSET else value
 
 
-def _config(given: EndpointConfigInput | None) -> ConfigChanges | None:
+def _config(given: EndpointConfigInput | None, port: int | None = strawberry.UNSET) -> ConfigChanges | None:
+    values = {}
+    if given is not None and given is not strawberry.UNSET:
+        for name in ConfigChanges.__annotations__.keys() - {"port"}:
+            if (value := _given(getattr(given, name))) is not None:
+                values[name] = value
+    if port is not strawberry.UNSET:
+        values["port"] = port
+    return cast("ConfigChanges", values) if values else None
+
+
+def _shares(given: list[EndpointTrafficInput] | None) -> dict[str, int] | None:
     if given is None or given is strawberry.UNSET:
         return None
-    values = {name: _given(getattr(given, name)) for name in ConfigChanges.__annotations__}
-    return cast("ConfigChanges", {name: value for name, value in values.items() if value is not None})
+    shares = {str(share.version_id): share.weight for share in given}
+    if len(shares) < len(given):
+        raise BadUserInput("a version is named twice", field="traffic")
+    return shares
 
 
 def _predict(
-    info: strawberry.Info[Context, None], endpoint: str, inputs: JSON, timeout_ms: int | None = strawberry.UNSET
+    info: strawberry.Info[Context, None],
+    endpoint: str,
+    inputs: JSON,
+    timeout_ms: int | None = strawberry.UNSET,
+    sticky: str | None = strawberry.UNSET,
 ) -> Awaitable[Any]:
-    return resolve.predict(info, PredictionRequest(endpoint, inputs, timeout_ms=_given(timeout_ms)))
+    request = PredictionRequest(endpoint, inputs, timeout_ms=_given(timeout_ms), sticky=_given(sticky))
+    return resolve.predict(info, request)
 
 
 async def _create(
@@ -136,7 +201,7 @@ async def _create(
         name=given.name,
         version_id=str(given.version_id),
         replicas=given.replicas,
-        config=_config(given.config),
+        config=_config(given.config, given.port),
         start=given.start,
         client_token=_given(given.client_token),
     )
@@ -150,8 +215,10 @@ async def _update(
         info.context.require_scope(),
         resolve.endpoint_id(str(given.id)),
         version_id=None if version_id is None else str(version_id),
+        weight=_given(given.weight),
+        traffic=_shares(given.traffic),
         replicas=_given(given.replicas),
-        config=_config(given.config),
+        config=_config(given.config, given.port),
     )
 
 
@@ -183,6 +250,7 @@ async def _deploy(
         info.context.require_scope(),
         str(given.version_id),
         endpoint=given.endpoint,
+        weight=_given(given.weight),
         replicas=_given(given.replicas),
         config=_config(given.config),
     )

@@ -19,7 +19,7 @@ from broadcaster import BroadcastBackend
 
 from domain.audit import AuditLog, AuditSealer
 from domain.clock import SystemClock
-from domain.endpoints import EndpointOperator, EndpointRunner, Endpoints, Predictor
+from domain.endpoints import EndpointOperator, EndpointRunner, Endpoints, PortRange, Predictor, Room
 from domain.errors import Unavailable
 from domain.experiments import Experiments
 from domain.logs import LogBounds, Logs
@@ -54,6 +54,7 @@ from persistence.stats import SEALER, PostgresStats
 from resolvers.context import Services
 from server.app import Composed
 from server.control import LocalControl
+from server.dedicated import is_free
 from server.edge.connections import LiveConnections
 from server.figures import OwnFigures, RequestFigures, SubscriptionFigures
 from server.host import LocalHost
@@ -64,6 +65,7 @@ from server.security.webauthn import relying_party
 from server.settings import Settings, SettingsError
 from server.supervision import Supervisor
 from server.workers.link import HostLink
+from serving import devices
 from serving.cores import available
 
 BLOBS: Final = "blobs"
@@ -126,8 +128,14 @@ async def compose(
             runner: EndpointRunner
             if isinstance(control, LocalControl):
                 runner = operator = EndpointOperator(
-                    hosting=endpoint_rows, backend=control.serving, blobs=blobs, clock=clock, host=host_name(data)
+                    hosting=endpoint_rows,
+                    backend=control.serving,
+                    blobs=blobs,
+                    clock=clock,
+                    host=host_name(data),
+                    listeners=control.listeners,
                 )
+                await operator.restore()
             else:
                 runner = control.endpoints
             runs = Runs(
@@ -172,7 +180,8 @@ async def compose(
                     predictor=Predictor(endpoints=endpoint_rows, operator=runner, backend=control.serving),
                     clock=clock,
                     cores=available(),
-                    most=settings.inference.max_endpoints,
+                    room=room(settings),
+                    gpus=devices.available(),
                 ),
                 system=System(
                     # The bundled database may have been put on a disk of its own.
@@ -240,6 +249,13 @@ def log_bounds(settings: Settings) -> LogBounds:
     """How much of each run's log is kept."""
     given = settings.metrics
     return LogBounds(given.run_log_lines, given.run_log_bytes, given.run_log_line_characters)
+
+
+def room(settings: Settings) -> Room:
+    """How many endpoints, and ports of their own, this server has room for."""
+    given = settings.inference
+    free = partial(is_free, settings.server.host)
+    return Room(given.max_endpoints, PortRange(given.default_port_range_start, given.default_port_range_end, free))
 
 
 def pool_size(settings: Settings) -> int:

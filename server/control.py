@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from domain.control import BackgroundTask, DatabaseKind, HostStatus
+from domain.endpoints import Listeners
 from domain.figures import ProcessFigures
 from domain.serving import ServingBackend
 from server.supervision import Supervisor
@@ -23,8 +24,10 @@ class LocalControl:
         version: str,
         started_at: datetime,
         database: DatabaseKind,
+        listeners: Listeners | None = None,
     ) -> None:
         self._serving = serving
+        self.listeners = listeners
         self._supervisor = supervisor
         self._version = version
         self._started_at = started_at

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,7 +30,10 @@ from server.supervision import Supervisor
 from server.web_server import STREAMS_SECONDS, Server, bounded, keep_for_good, web_server, wind_down
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from server.app import Composed
+    from server.dedicated import DedicatedPorts
     from server.workers.host import WorkerPool
 
 log = get_logger("axonml.process")
@@ -141,13 +145,12 @@ class Host:
             dsn = await self._database(stack, data, supervisor)
             composed = await self._composed(stack, data, bound, dsn, supervisor)
             if self._workers is not None:
+                # Only a host that has a port to serve needs an application of its own.
+                self._dedicated.serve_with(partial(_application, settings, composed, self._connections), settings)
                 await self._serve_by_workers(stack, self._workers, supervisor)
                 return
-            from server.app import create_app
-            from server.web.pages import graphiql
-            from server.web.pages import routes as pages
-
-            app = create_app(settings, composed, self._connections, pages=pages(), page=graphiql)
+            app = _application(settings, composed, self._connections)
+            self._dedicated.serve_with(lambda: app, settings)
             self._server = web_server(app, settings, self._greet)
             keep_for_good()
             await self._server.serve(sockets=[bound])
@@ -196,6 +199,7 @@ class Host:
         from persistence.database import DatabaseUnusable
         from server.compose import compose
         from server.control import LocalControl
+        from server.dedicated import DedicatedPorts
         from server.security.secrets import RootSecretError
         from server.workers.host import WorkerPool
         from serving.pool import LocalServing
@@ -205,7 +209,15 @@ class Host:
         serving = LocalServing(data / RUN_DIRECTORY, stop_seconds=grace / 2)
         started_at = datetime.now(UTC)
         database = DatabaseKind.BUNDLED if settings.database.url is None else DatabaseKind.EXTERNAL
-        control = LocalControl(serving, supervisor, version=self._version, started_at=started_at, database=database)
+        listeners = self._dedicated = DedicatedPorts(settings.server.host)
+        control = LocalControl(
+            serving,
+            supervisor,
+            version=self._version,
+            started_at=started_at,
+            database=database,
+            listeners=listeners,
+        )
         if settings.server.workers > 1:
             self._workers = WorkerPool(settings, data, bound, serving)
         composing = compose(
@@ -221,6 +233,7 @@ class Host:
             # Left in the opposite order: background work, then the children, then the pools.
             await stack.enter_async_context(bounded("pools", grace, lambda: composing.__aexit__(None, None, None)))
             await stack.enter_async_context(bounded("children", grace, serving.stop))
+            await stack.enter_async_context(bounded("ports of endpoints", grace, listeners.stop))
             await stack.enter_async_context(bounded("background tasks", grace, supervisor.close))
             identity = composed.services.identity
             # Read only while it is needed: once there is an administrator the operator may take the file away.
@@ -247,6 +260,15 @@ class Host:
         self._announce("\n".join(lines))
 
     _setup_token: str | None = None
+    _dedicated: DedicatedPorts
+
+
+def _application(settings: Settings, composed: Composed, connections: LiveConnections) -> ASGIApp:
+    from server.app import create_app
+    from server.web.pages import graphiql
+    from server.web.pages import routes as pages
+
+    return create_app(settings, composed, connections, pages=pages(), page=graphiql)
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:

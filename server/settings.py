@@ -494,9 +494,13 @@ class MetricsSettings(_Section):
 class InferenceSettings(_Section):
     """Endpoints that serve predictions."""
 
-    default_port_range_start: int = Field(8100, ge=1, le=65535, description="First port that is given to endpoints.")
-    default_port_range_end: int = Field(8199, ge=1, le=65535, description="Last port that is given to endpoints.")
-    max_endpoints: int = Field(10, ge=0, description="Most endpoints running at once.")
+    default_port_range_start: int = Field(
+        8100, ge=1, le=65535, description="First port that an endpoint may have for itself."
+    )
+    default_port_range_end: int = Field(
+        8199, ge=1, le=65535, description="Last port that an endpoint may have for itself."
+    )
+    max_endpoints: int = Field(10, ge=0, description="Most endpoints active at once on this server.")
 
     @model_validator(mode="after")
     def _range(self) -> InferenceSettings:

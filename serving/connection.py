@@ -10,29 +10,42 @@ import asyncio
 import itertools
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, cast
 
 from domain.tensors import Array
 from serving import wire
+from serving.flight import Flight, FlightError
+from serving.slab import Requests, Slab, SlabError
 
 _JOIN_BYTES: Final = 64 * 1024
 _FOREIGN_SECONDS: Final = 0.25
 
 logger = logging.getLogger(__name__)
 
+Shared = tuple[Flight, Slab, Slab]
+"""The page of what is computed, the slab of requests and the slab of answers."""
+
 
 class ReplicaGoneError(Exception):
-    """The connection ended before the answer came."""
+    """The connection ended before the answer came. `computing`: the replica was computing the request then."""
+
+    def __init__(self, *, computing: bool = False) -> None:
+        super().__init__("the replica is gone")
+        self.computing = computing
 
 
 class ReplicaConnection(asyncio.BufferedProtocol):
     """Multiplexed requests over one socket. `on_lost` is called once, when it ends."""
 
-    def __init__(self, on_lost: Callable[[], None]) -> None:
+    def __init__(self, on_lost: Callable[[], None], shared: Shared) -> None:
         self._on_lost = on_lost
-        self._reader = wire.FrameReader()
+        self._flight, requests, self._answers = shared
+        self._slabs = shared[1:]
+        self._requests = Requests(requests, self._flight.read)
+        self._reader = wire.FrameReader(self._answers)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
@@ -44,7 +57,6 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         self._own_rows = 0
         self._foreign_rows = 0
         self._foreign_at = 0.0
-        self.hello: asyncio.Future[wire.Hello] = self._loop.create_future()
 
     @property
     def load(self) -> int:
@@ -58,14 +70,26 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         return self._loop.time() - next(iter(self._cancelled.values()), self._loop.time())
 
     async def predict(
-        self, inputs: Mapping[str, Array], rows: int, deadline_ns: int, outputs: tuple[str, ...] | None
+        self,
+        inputs: Mapping[str, Array],
+        rows: int,
+        deadline_ns: int,
+        outputs: tuple[str, ...] | None,
+        *,
+        alone: bool = False,
     ) -> wire.Frame:
-        """Send a request and wait for its Result or Failure. Raises ReplicaGoneError."""
+        """Send a request and wait for its Result or Failure; `alone` keeps it out of others' batches.
+
+        Raises ReplicaGoneError.
+        """
         await self._writable.wait()
         if self._transport is None:
             raise ReplicaGoneError
         number = next(self._ids)
-        chunks = wire.encode(wire.Predict(number, deadline_ns, outputs, wire.describe(inputs)), list(inputs.values()))
+        arrays = list(inputs.values())
+        region = self._requests.put(number, arrays)
+        message = wire.Predict(number, deadline_ns, outputs, wire.describe(inputs), alone, region)
+        chunks = wire.encode(message, arrays if region is None else ())
         waiting: asyncio.Future[wire.Frame] = self._loop.create_future()
         self._waiting[number] = waiting
         self._own_rows += rows
@@ -128,13 +152,18 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         if isinstance(message, wire.Result | wire.Failure):
             self._foreign_rows = max(0, message.queued_rows - self._own_rows)
             self._foreign_at = self._loop.time()
+            self._requests.free(message.id)
             waiting = self._waiting.get(message.id)
-            if waiting is not None and not waiting.done():
+            wanted = waiting is not None and not waiting.done()
+            if isinstance(message, wire.Result) and message.region is not None:
+                if wanted:  # its caller may keep it for as long as they like, but not its place
+                    frame.arrays = {name: array.copy() for name, array in frame.arrays.items()}
+                self._answers.taken = message.region[2]
+            if waiting is not None and wanted:
                 waiting.set_result(frame)
         elif isinstance(message, wire.Cancelled):
             self._cancelled.pop(message.id, None)
-        elif isinstance(message, wire.Hello) and not self.hello.done():
-            self.hello.set_result(message)
+            self._requests.leave(message.id)
         else:
             raise wire.WireError(f"unexpected {type(message).__name__}")
 
@@ -144,11 +173,13 @@ class ReplicaConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - its end is all that matters
         self._transport = None
         self._writable.set()
-        if not self.hello.done():
-            self.hello.cancel()
-        for waiting in self._waiting.values():
+        computing = self._flight.read()
+        self._flight.close()
+        for one in self._slabs:
+            one.close()
+        for number, waiting in self._waiting.items():
             if not waiting.done():
-                waiting.set_exception(ReplicaGoneError())
+                waiting.set_exception(ReplicaGoneError(computing=number in computing))
         self._on_lost()
 
     def pause_writing(self) -> None:
@@ -164,17 +195,39 @@ async def connect(path: Path, on_lost: Callable[[], None]) -> ReplicaConnection:
     Raises OSError or ReplicaGoneError.
     """
     loop = asyncio.get_running_loop()
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
-        short = f"/proc/self/fd/{directory}/{path.name}"  # socket addresses end at 107 bytes
-        _transport, connection = await loop.create_unix_connection(lambda: ReplicaConnection(on_lost), short)
-    finally:
-        os.close(directory)
-    try:
-        await asyncio.shield(connection.hello)
-    except asyncio.CancelledError:
-        connection.close()
-        if connection.hello.cancelled():
-            raise ReplicaGoneError from None
+        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            await loop.sock_connect(sock, f"/proc/self/fd/{directory}/{path.name}")  # addresses end at 107 bytes
+        finally:
+            os.close(directory)
+        shared = await _greeting(sock)
+        _transport, connection = await loop.create_unix_connection(
+            lambda: ReplicaConnection(on_lost, shared), sock=sock
+        )
+    except BaseException:
+        sock.close()
         raise
     return connection
+
+
+async def _greeting(sock: socket.socket) -> Shared:
+    """What comes with the replica's first frame."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(sock, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(sock)
+    data, fds, _flags, _address = socket.recv_fds(sock, wire.MAX_GREETING, 3)
+    try:
+        if not isinstance(wire.decode_one(data).message, wire.Hello) or len(fds) != 3:
+            raise ReplicaGoneError
+        return Flight(fds[0]), Slab(fds[1]), Slab(fds[2])
+    except (wire.WireError, FlightError, SlabError):
+        raise ReplicaGoneError from None
+    finally:
+        for fd in fds:
+            os.close(fd)

@@ -18,7 +18,10 @@ from serving.wire import WireError
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
-    """The host's first message to a replica: what to load and how to serve it."""
+    """The host's first message to a replica: what to load and how to serve it.
+
+    `measure` False: it replaces one that died, so it computes one row and hurries to work.
+    """
 
     replica: int
     architecture: str
@@ -30,6 +33,8 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     max_queue_rows: int
     queue_delay_us: int
     hang_ms: int
+    measure: bool = True
+    device: str = "cpu"
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
@@ -44,6 +49,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     batch_max_ms: float
     resident_bytes: int
     private_bytes: int
+    device_bytes: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -54,6 +60,10 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     field: str | None = None
 
 
+DEVICE_LOST: Final = 5
+"""Exit status of a replica whose GPU reported an error: nothing it computes afterwards can be trusted."""
+HANGING: Final = 4
+"""Exit status of a replica whose forward ran for longer than `hang_ms` after somebody had given up."""
 ToReplica = Load | Drain
 FromReplica = Ready | Refused
 _LENGTH: Final = struct.Struct("<I")

@@ -23,8 +23,3 @@ def _quota(cgroup: Path) -> float | None:
         period = (cgroup / "cpu/cpu.cfs_period_us").read_text()
         return None if int(limit) <= 0 else int(limit) / int(period)
     return None
-
-
-def threads_for(replicas: int, cores: int) -> int:
-    """Torch threads per replica: one core is left to the web process when a single replica runs."""
-    return max(1, cores - 1) if replicas == 1 else max(1, cores // replicas)

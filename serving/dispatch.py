@@ -20,10 +20,14 @@ from domain.serving import InferenceError, NotServing, PredictionResult, Replica
 from domain.tensors import Array, check_arrays
 from serving import wire
 from serving.connection import ReplicaConnection, ReplicaGoneError
+from serving.quarantine import Quarantine
 
 SILENT_SECONDS = 10.0
 """A replica that leaves a cancellation unacknowledged for so long is to be ended."""
+HEAVY_BYTES: Final = 16 * 1024 * 1024
+"""A request of more bytes may exhaust a replica's memory by being received."""
 _LONGEST_SECONDS: Final = 3600.0
+_MOST_ATTEMPTS: Final = 6
 
 _REFUSALS: Final[Mapping[str, type[DomainError]]] = {
     kind.code: kind for kind in (BadUserInput, Overloaded, PayloadTooLarge, DeadlineExceeded)
@@ -64,6 +68,7 @@ class Dispatch:
         self.idle.set()
         self.closing = False
         self.failure: ReplicaFailed | None = None
+        self._quarantine = Quarantine()
 
     def notify(self) -> None:
         """Wake everybody who waits for a replica, or for the end."""
@@ -73,9 +78,14 @@ class Dispatch:
     async def predict(
         self, inputs: Mapping[str, Array], rows: int, deadline: float, outputs: tuple[str, ...] | None
     ) -> Answer:
-        """Have the least loaded replica compute; once more elsewhere if it dies meanwhile."""
+        """Have the least loaded replica compute; elsewhere, or after a restart, if it dies meanwhile.
+
+        A request that was waiting when its replica died is simply sent again. One that was being computed, or is heavy,
+        may be what ended it: it is sent once more, alone, and put in quarantine when that ends a replica, too.
+        """
         if self.closing:
             raise NotServing("this version is no longer served")
+        self._quarantine.check(inputs)
         self._in_flight += 1
         self.idle.clear()
         try:
@@ -92,18 +102,23 @@ class Dispatch:
     async def _predict(
         self, inputs: Mapping[str, Array], rows: int, deadline_ns: int, outputs: tuple[str, ...] | None
     ) -> Answer:
-        for attempt in range(2):
+        suspect = False
+        for attempt in range(_MOST_ATTEMPTS):
             index, connection = await self._choose(rows)
             try:
-                frame = await connection.predict(inputs, rows, deadline_ns, outputs)
-            except ReplicaGoneError:
+                frame = await connection.predict(inputs, rows, deadline_ns, outputs, alone=suspect)
+            except ReplicaGoneError as gone:
+                involved = gone.computing or sum(array.nbytes for array in inputs.values()) > HEAVY_BYTES
+                if involved and suspect:
+                    raise self._quarantine.add(inputs) from None
+                suspect = suspect or involved
                 continue
             message = frame.message
             if isinstance(message, wire.Result):
                 return Answer(message, frame.arrays, index, attempt > 0)
             if isinstance(message, wire.Failure):
                 raise _refusal(message)
-        raise Unavailable("two replicas died while they computed this request", retry_after=1.0)
+        raise Unavailable(f"{_MOST_ATTEMPTS} replicas died before they came to this request", retry_after=1.0)
 
     async def _choose(self, rows: int) -> Lane:
         """The ready replica with the fewest rows to do; waits for one, in bounded company."""

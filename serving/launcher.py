@@ -29,6 +29,7 @@ _START_SECONDS: Final = 120.0
 _STATUS_SECONDS: Final = 0.2
 _STDERR_LINES: Final = 40
 _LINE_BYTES: Final = 2000
+_PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class ReplicaProcess:
         self.pid = pid
         self.ended = asyncio.Event()
         self.tail = tail
+        self.sentence: str | None = None  # why we ended it, when we did
         self._pidfd = pidfd
         self._lifeline = lifeline
         self._status = status
@@ -133,11 +135,17 @@ class ReplicaProcess:
     async def reason(self) -> str:
         """How it ended, in words; waits for the end."""
         await self.ended.wait()
+        if self.sentence is not None:
+            return self.sentence
         status: int | None = None
         with suppress(TimeoutError):
             status = await asyncio.wait_for(asyncio.shield(self._status), _STATUS_SECONDS)
         if status is None:
             return "it ended for an unknown reason"
+        if status == control.DEVICE_LOST:
+            return "its GPU reported an error"
+        if status == control.HANGING:
+            return "one forward ran for too long"
         if status < 0:
             with suppress(ValueError):
                 return f"it was ended by {signal.Signals(-status).name}"
@@ -235,7 +243,7 @@ class ForkServer:
 
     def _environment(self) -> dict[str, str]:
         """No secret of the host's reaches a process that runs models; thread pools are bounded."""
-        kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR") if key in os.environ}
+        kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         cores = str(self._cores)
         return kept | {
             "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
@@ -244,6 +252,7 @@ class ForkServer:
             "MKL_NUM_THREADS": cores,
             "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads must not spin on cores the web process needs
             "MALLOC_ARENA_MAX": "2",
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the order in which the driver counts them
         }
 
     async def _wait_up(self) -> None:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Final, Self
 from weakref import WeakValueDictionary
 
-from domain.errors import BadUserInput, Unavailable
+from domain.errors import Unavailable
 from domain.serving import (
     NotServing,
     PredictionResult,
@@ -24,9 +24,12 @@ from domain.serving import (
     ReplicaSet,
     SetStatus,
     WarmUp,
+    check_device_exists,
+    check_threads,
+    threads_for,
 )
 from domain.tensors import Array
-from serving import cores
+from serving import cores, devices, memory
 from serving.dispatch import check_batch_fits, compute
 from serving.launcher import ForkServer
 from serving.replicas import RunningSet
@@ -43,15 +46,24 @@ class LocalServing:
     """Replica sets on this machine. Implements `domain.serving.ServingBackend`.
 
     `run_dir` (made with mode 0700, or already so) holds the replicas' sockets and belongs to this object
-    alone. `available_cores` overrides what the machine reports. `stop_seconds` bounds the drain on stop.
+    alone. `available_cores` and `gpus` override what the machine reports. `stop_seconds` bounds the drain on stop.
     """
 
-    def __init__(self, run_dir: Path, *, available_cores: int | None = None, stop_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        available_cores: int | None = None,
+        gpus: int | None = None,
+        stop_seconds: float = 10.0,
+    ) -> None:
         self._run_dir = run_dir
         self._cores = available_cores if available_cores is not None else cores.available()
+        self._gpus = gpus if gpus is not None else devices.available()
         self._stop_seconds = stop_seconds
         self._forkserver = ForkServer(self._cores)
         self._keeper: asyncio.Task[None] | None = None
+        self._memory: asyncio.Task[None] | None = None
         self._sets: dict[Key, RunningSet] = {}
         self._starting: set[RunningSet] = set()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -113,6 +125,7 @@ class LocalServing:
             before = self._sets.get(key)
             self._sets[key] = running  # the flip: from here on the new replicas get the requests
             running.became_current()
+            self._watch_memory()
             if before is not None:
                 await before.stop(drain_seconds=before.spec.config.drain_timeout_ms / 1000)
             return report
@@ -120,13 +133,10 @@ class LocalServing:
     def _check(self, spec: ReplicaSet) -> int:
         """Threads per replica. Raises BadUserInput when the set cannot run well here."""
         config = spec.config
-        threads = config.threads or cores.threads_for(spec.replicas, self._cores)
-        if spec.replicas * threads > self._cores and not config.force:
-            raise BadUserInput(
-                f"{spec.replicas} replicas with {threads} torch threads each need {spec.replicas * threads} cores, "
-                f"but {self._cores} are available; ask for fewer, or set force",
-                field="replicas",
-            )
+        threads = config.threads or threads_for(spec.replicas, self._cores)
+        if not config.force:
+            check_threads(spec.replicas, threads, self._cores)
+        check_device_exists(config.device, self._gpus)
         check_batch_fits(spec.architecture, config.max_batch_rows)
         return threads
 
@@ -136,6 +146,11 @@ class LocalServing:
             running = self._sets.pop(key, None)
             if running is not None:
                 await running.stop(drain_seconds=running.spec.config.drain_timeout_ms / 1000)
+                memory.trim()
+
+    def _watch_memory(self) -> None:
+        if self._memory is None or self._memory.done():
+            self._memory = asyncio.create_task(memory.watch(self._sets.values), name="memory of replicas")
 
     async def predict(
         self,
@@ -185,9 +200,10 @@ class LocalServing:
                 for one in running
             )
         )
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        for task in (self._keeper, self._memory):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self._forkserver.stop()
         if self._events.full():
             self._events.get_nowait()

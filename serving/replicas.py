@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from domain.errors import DomainError
+from domain.errors import BadUserInput, DomainError
 from domain.serving import (
     ReplicaEvent,
     ReplicaFailed,
@@ -28,7 +28,7 @@ from domain.serving import (
     WarmUp,
 )
 from domain.tensors import Array
-from serving import control
+from serving import control, memory
 from serving.connection import ReplicaConnection, ReplicaGoneError, connect
 from serving.dispatch import Answer, Dispatch, Lane
 from serving.launcher import ForkServer, ReplicaProcess
@@ -40,7 +40,7 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 10.0
 _LOAD_SECONDS: Final = 600.0
 _END_SECONDS: Final = 5.0
-_HANG_MS: Final = 30_000
+HANG_MS = 30_000
 """A forward that runs for longer, with somebody having given up on it, ends its replica."""
 
 logger = logging.getLogger(__name__)
@@ -125,6 +125,7 @@ class RunningSet:
             batch_max_ms=max(r.batch_max_ms for r in reports),
             resident_bytes=max(r.resident_bytes for r in reports),
             private_bytes=max(r.private_bytes for r in reports),
+            device_bytes=max(r.device_bytes for r in reports),
             threads=self._threads,
             parameters=self.spec.architecture.parameter_count,
         )
@@ -153,11 +154,14 @@ class RunningSet:
             max_batch_rows=config.max_batch_rows,
             max_queue_rows=config.max_queue_rows,
             queue_delay_us=config.queue_delay_us,
-            hang_ms=max(_HANG_MS, config.timeout_ms),
+            hang_ms=max(HANG_MS, config.timeout_ms),
+            measure=self._warm_up is None,
+            device=config.device,
         )
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
                 ready = await process.load(request)
+                self._refuse_oversized(process.pid)
                 slot.connection = await connect(path, lambda: self._on_lost(slot, process))
         except TimeoutError:
             raise ReplicaFailed(f"not loaded within {_LOAD_SECONDS:.0f} s", stderr=process.tail.lines()) from None
@@ -171,6 +175,27 @@ class RunningSet:
                 slot.path = path
         self._set_state(slot, ReplicaState.READY)
         return ready
+
+    @property
+    def limited(self) -> bool:
+        """Whether its replicas may hold so much memory only."""
+        return self.spec.config.max_memory_bytes > 0
+
+    def _refuse_oversized(self, pid: int) -> None:
+        limit = self.spec.config.max_memory_bytes
+        if self._warm_up is None and limit and (held := memory.held(pid, limit)) > limit:
+            raise BadUserInput(
+                f"a replica holds {held} bytes once it is warm; {limit} are allowed", field="max_memory_bytes"
+            )
+
+    def end_oversized(self) -> None:
+        """End replicas that hold more memory than they may; others take their place."""
+        limit = self.spec.config.max_memory_bytes
+        for slot in self._slots:
+            if limit and slot.process is not None and (held := memory.held(slot.process.pid, limit)) > limit:
+                slot.process.sentence = f"it held {held} bytes of memory; {limit} are allowed (max_memory_bytes)"
+                logger.warning("replica %s/%s: %s", self.spec.endpoint_id, slot.index, slot.process.sentence)
+                slot.process.kill()
 
     def _on_lost(self, slot: _Slot, process: ReplicaProcess) -> None:
         """The connection ended: the replica is dead, or as good as dead."""
@@ -218,9 +243,9 @@ class RunningSet:
         return True
 
     def _pause(self) -> float:
-        """Nothing after a first death, then 0.1 s doubling to 10 s."""
+        """Nothing after the first two deaths within a minute, then 0.1 s doubling to 10 s."""
         count = len(self._deaths)
-        return 0.0 if count <= 1 else float(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (count - 2)))
+        return 0.0 if count <= 2 else float(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (count - 3)))
 
     def _fail(self, slot: _Slot, reason: str, stderr: tuple[str, ...]) -> None:
         self.dispatch.failure = ReplicaFailed(reason, stderr=stderr)

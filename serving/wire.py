@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from domain.tensors import Array, DType
+from serving.slab import Region, Slab, SlabError
 
 VERSION: Final = 1
 MAX_META_BYTES: Final = 1024 * 1024
@@ -26,6 +27,7 @@ _MAGIC: Final = 0x41584F4E  # "AXON"
 _HEADER: Final = struct.Struct("<IBBHIQ")  # magic, version, kind, reserved, metadata bytes, body bytes
 _ALIGN: Final = 64
 _STAGING: Final = 256 * 1024
+MAX_GREETING: Final = 4096
 _PADDING: Final = bytes(_ALIGN)
 
 Chunk = bytes | bytearray | memoryview
@@ -44,19 +46,25 @@ class TensorMeta(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello", array_like=True):
-    """First frame of a replica on every connection."""
+    """First frame of a replica on every connection; a `serving.flight` page and two slabs come along."""
 
     replica: int
     pid: int
 
 
 class Predict(msgspec.Struct, frozen=True, tag="predict", array_like=True):
-    """Compute `outputs` (None: all) for `tensors`. `deadline_ns` is CLOCK_MONOTONIC, shared by all processes."""
+    """Compute `outputs` (None: all) for `tensors`. `deadline_ns` is CLOCK_MONOTONIC, shared by all processes.
+
+    `alone`: not in one batch with others, because a replica died of the batch it was in. `region`: the tensors lie
+    there in the slab of requests, and the frame has no body.
+    """
 
     id: int
     deadline_ns: int
     outputs: tuple[str, ...] | None
     tensors: tuple[TensorMeta, ...]
+    alone: bool = False
+    region: Region | None = None
 
 
 class Result(msgspec.Struct, frozen=True, tag="result", array_like=True):
@@ -68,6 +76,7 @@ class Result(msgspec.Struct, frozen=True, tag="result", array_like=True):
     batch_rows: int
     queued_rows: int
     tensors: tuple[TensorMeta, ...]
+    region: Region | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure", array_like=True):
@@ -153,12 +162,19 @@ def _lengths(head: Chunk | memoryview) -> tuple[int, int, int]:
     return kind, meta, body
 
 
-def _decode(kind: int, meta: memoryview, body: memoryview) -> Frame:
+def _decode(kind: int, meta: memoryview, body: memoryview, slab: Slab | None) -> Frame:
     try:
         message = _DECODERS[kind].decode(meta)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # bad UTF-8 is a plain ValueError
         raise WireError(f"bad metadata: {error}") from None
     tensors = message.tensors if isinstance(message, Predict | Result) else ()
+    if isinstance(message, Predict | Result) and message.region is not None:
+        if slab is None or len(body):
+            raise WireError("a region where there is none")
+        try:
+            body = slab.body(message.region)
+        except SlabError as error:
+            raise WireError(str(error)) from None
     arrays: dict[str, Array] = {}
     position = 0
     for tensor in tensors:
@@ -180,10 +196,11 @@ class FrameReader:
     """Cuts a byte stream into frames: fill `buffer()`, say how much with `received(n)`, take the frames.
 
     Small frames are gathered in one staging buffer (many per read); a frame that does not fit gets memory
-    of its own, into which the rest of it is read directly.
+    of its own, into which the rest of it is read directly. `slab` is where the peer lays large tensors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, slab: Slab | None = None) -> None:
+        self._slab = slab
         self._staging = bytearray(_STAGING)
         self._view = memoryview(self._staging)
         self._start = 0
@@ -212,7 +229,7 @@ class FrameReader:
             self._filled += count
             if self._filled == len(self._large):
                 whole, self._large = self._large, None
-                yield _cut(whole)
+                yield _cut(whole, self._slab)
             return
         self._end += count
         while self._end - self._start >= _HEADER.size:
@@ -222,7 +239,7 @@ class FrameReader:
             if have >= total:
                 whole = memoryview(bytearray(self._view[self._start : self._start + total]))
                 self._start += total
-                yield _cut(whole)
+                yield _cut(whole, self._slab)
             elif total > _STAGING:
                 self._large = memoryview(bytearray(total))
                 self._large[:have] = self._view[self._start : self._end]
@@ -233,6 +250,16 @@ class FrameReader:
                 return
 
 
-def _cut(whole: memoryview) -> Frame:
+def decode_one(data: bytes) -> Frame:
+    """The single small frame that `data` is. Raises WireError."""
+    if len(data) < _HEADER.size:
+        raise WireError("not a frame")
+    _kind, meta, body = _lengths(data)
+    if len(data) != _offset(meta) + body:
+        raise WireError("not one whole frame")
+    return _cut(memoryview(data))
+
+
+def _cut(whole: memoryview, slab: Slab | None = None) -> Frame:
     kind, meta, _body = _lengths(whole)
-    return _decode(kind, whole[_HEADER.size : _HEADER.size + meta], whole[_offset(meta) :])
+    return _decode(kind, whole[_HEADER.size : _HEADER.size + meta], whole[_offset(meta) :], slab)

@@ -9,7 +9,15 @@ from typing import Any, Final, TypedDict
 
 from domain.architecture import Architecture
 from domain.errors import BadUserInput
-from domain.serving import MAX_REPLICAS, ServingConfig
+from domain.serving import (
+    CPU,
+    MAX_MEMORY_BYTES,
+    MAX_REPLICAS,
+    ServingConfig,
+    check_device,
+    check_threads,
+    threads_for,
+)
 from domain.tensors import TensorSpec
 
 
@@ -42,6 +50,10 @@ class ConfigChanges(TypedDict, total=False):
     timeout_ms: int
     threads: int
     drain_timeout_seconds: int
+    max_memory_bytes: int
+    device: str
+    force: bool
+    port: int | None
 
 
 _BOUNDS: Final = {
@@ -51,7 +63,9 @@ _BOUNDS: Final = {
     "timeout_ms": (1, 600_000),
     "threads": (1, 256),
     "drain_timeout_seconds": (0, 600),
+    "max_memory_bytes": (0, MAX_MEMORY_BYTES),
 }
+_KEPT: Final = (*_BOUNDS, "device", "force", "port", "shared_threads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,9 @@ class EndpointConfig:
     """How an endpoint batches, waits and computes.
 
     Rows per forward and waiting per replica; the extra wait for a fuller batch in microseconds; the longest time of
-    a request in milliseconds; compute threads per replica; the longest drain in seconds. `shared_threads` says that
+    a request in milliseconds; compute threads per replica; the longest drain in seconds; the most memory of a replica
+    (0: no limit) and the device it computes on. `force` allows more threads than cores; `port` is
+    the one of its own that it asks for while it runs (0: any). `shared_threads` says that
     nobody chose the threads: they follow the number of replicas.
     """
 
@@ -69,11 +85,15 @@ class EndpointConfig:
     timeout_ms: int = 30_000
     threads: int = 1
     drain_timeout_seconds: int = 30
+    max_memory_bytes: int = 0
+    device: str = CPU
+    force: bool = False
+    port: int | None = None
     shared_threads: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """The stored form."""
-        return {name: getattr(self, name) for name in (*_BOUNDS, "shared_threads")}
+        return {name: getattr(self, name) for name in _KEPT}
 
     def changed(self, changes: ConfigChanges, *, replicas: int, cores: int) -> EndpointConfig:
         """With the changes, for so many replicas on so many cores.
@@ -81,20 +101,20 @@ class EndpointConfig:
         Raises BadUserInput for a value out of its bounds and for more threads than cores.
         """
         given: dict[str, Any] = dict(changes)
-        for name, value in given.items():
-            low, high = _BOUNDS[name]
+        if "device" in given:
+            check_device(given["device"], field="config.device")
+        if not isinstance(given.get("force", False), bool):
+            raise BadUserInput("expected true or false", field="config.force")
+        for name in _BOUNDS.keys() & given.keys():
+            value, (low, high) = given[name], _BOUNDS[name]
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise BadUserInput(f"expected a whole number from {low} to {high}", field=f"config.{name}")
         shared = self.shared_threads and "threads" not in given
         values = {**self.to_json(), **given, "shared_threads": shared}
         if shared:
-            values["threads"] = max(1, cores // replicas)
-        if replicas * values["threads"] > cores:
-            raise BadUserInput(
-                f"{replicas} replicas with {values['threads']} threads each need {replicas * values['threads']} cores;"
-                f" this server has {cores}",
-                field="replicas" if shared else "config.threads",
-            )
+            values["threads"] = threads_for(replicas, cores)
+        if not values["force"]:
+            check_threads(replicas, values["threads"], cores, field="replicas" if shared else "config.threads")
         return EndpointConfig(**values)
 
     def serving(self) -> ServingConfig:
@@ -106,6 +126,9 @@ class EndpointConfig:
             timeout_ms=self.timeout_ms,
             threads=self.threads,
             drain_timeout_ms=self.drain_timeout_seconds * 1_000,
+            max_memory_bytes=self.max_memory_bytes,
+            device=self.device,
+            force=self.force,
         )
 
 
@@ -118,17 +141,21 @@ def checked_replicas(value: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class EndpointTraffic:
-    """The share of the requests, in percent, that one version takes."""
+    """The share of the requests, in percent, that one version takes.
+
+    `failure` says why it takes none at present: its replicas are gone, and the other versions answer for it.
+    """
 
     version_id: str
     weight: int
+    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What an endpoint serves, or is to serve: a version, in so many copies, with this configuration."""
+    """What an endpoint serves, or is to serve: versions with their shares, each in so many copies, configured so."""
 
-    version_id: str
+    traffic: tuple[EndpointTraffic, ...]
     replicas: int
     config: EndpointConfig
 
@@ -138,8 +165,9 @@ class Endpoint:
     """A name that answers predictions.
 
     `traffic`, `replicas` and `config` say what serves, or will serve once it is started; `pending` is what a RUNNING
-    endpoint switches to as soon as it is loaded. `host` names the server at work for it. `generation` grows with every
-    change that the replicas must follow.
+    endpoint switches to as soon as it is loaded. `host` names the server at work for it; `host_lost` says that this
+    server has stopped, or has not been heard of for a while. `generation` grows with every change that the replicas
+    must follow.
     """
 
     id: str
@@ -155,6 +183,7 @@ class Endpoint:
     created_at: datetime
     updated_at: datetime
     host: str | None = None
+    host_lost: bool = False
     generation: int = 1
     pending: Deployment | None = None
 
@@ -163,7 +192,8 @@ class Endpoint:
         """What it serves, or will serve once it is started; None when no version takes its traffic."""
         if not self.traffic:
             return None
-        return Deployment(self.traffic[0].version_id, self.replicas, self.config)
+        wanted = tuple(EndpointTraffic(share.version_id, share.weight) for share in self.traffic)
+        return Deployment(wanted, self.replicas, self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +208,16 @@ class ServedVersion:
 
 @dataclass(frozen=True, slots=True)
 class PredictionRequest:
-    """Rows to predict. `inputs` is decoded JSON; `instances` tells the row-wise form."""
+    """Rows to predict. `inputs` is decoded JSON; `instances` tells the row-wise form.
+
+    Requests with the same `sticky` meet the same version while the shares stay.
+    """
 
     endpoint: str
     inputs: object
     instances: bool = False
     timeout_ms: int | None = None
+    sticky: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,15 +232,26 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutedVersion:
+    """A loaded version, its share in percent, and what it takes and answers."""
+
+    version_id: str
+    version: int
+    weight: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """A way to a prediction: what answers for an endpoint now, since which generation of its record."""
+    """A way to a prediction: what answers for an endpoint now, since which generation of its record.
+
+    `versions` has at least one, the largest share first; a version whose replicas failed is not among them.
+    """
 
     endpoint_id: str
     workspace_id: str
     name: str
-    version_id: str
-    version: int
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    versions: tuple[RoutedVersion, ...]
     config: EndpointConfig
     generation: int

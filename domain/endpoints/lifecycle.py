@@ -7,6 +7,7 @@ that was overtaken by a later change is ignored.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -19,7 +20,8 @@ from domain.endpoints.entities import (
     EndpointTraffic,
     checked_replicas,
 )
-from domain.errors import Conflict, Unavailable
+from domain.endpoints.traffic import WHOLE, shifted
+from domain.errors import BadUserInput, Conflict, Unavailable
 
 SWITCHING = "switching: what served before answers until the change is loaded"
 
@@ -28,11 +30,18 @@ def elsewhere(endpoint: Endpoint, host: str) -> Unavailable | None:
     """Why this server cannot act for the endpoint: another one does."""
     if not endpoint.status.active or endpoint.host in (None, host):
         return None
-    return Unavailable(f"endpoint {endpoint.name!r} is served by {endpoint.host!r}, not by this server ({host!r})")
+    where = f"endpoint {endpoint.name!r} is served by {endpoint.host!r}, not by this server ({host!r})"
+    lost = "; that server has not been heard of lately: start the endpoint to run it here" if endpoint.host_lost else ""
+    return Unavailable(where + lost)
 
 
 def start(endpoint: Endpoint, *, host: str, now: datetime) -> Endpoint:
-    """Raises Conflict without a version to serve, and Unavailable when another server is at work for it."""
+    """Takes it over from a server that is lost.
+
+    Raises Conflict without a version to serve, and Unavailable when another server is at work for it.
+    """
+    if _left_behind(endpoint, host):
+        return _moved(_latest(endpoint), EndpointStatus.STARTING, host=host, now=now)
     _require_here(endpoint, host)
     if endpoint.status in (EndpointStatus.STARTING, EndpointStatus.RUNNING):
         return endpoint
@@ -42,7 +51,9 @@ def start(endpoint: Endpoint, *, host: str, now: datetime) -> Endpoint:
 
 
 def stop(endpoint: Endpoint, *, host: str, now: datetime) -> Endpoint:
-    """Raises Unavailable when another server is at work for it."""
+    """Raises Unavailable when another server is at work for it. Nothing runs any more on one that is lost."""
+    if _left_behind(endpoint, host):
+        return _moved(endpoint, EndpointStatus.STOPPED, host=None, now=now)
     _require_here(endpoint, host)
     if endpoint.status in (EndpointStatus.STOPPED, EndpointStatus.DRAINING):
         return endpoint
@@ -58,28 +69,38 @@ def change(
     now: datetime,
     cores: int,
     version_id: str | None = None,
+    weight: int | None = None,
+    traffic: tuple[EndpointTraffic, ...] | None = None,
     replicas: int | None = None,
     config: ConfigChanges | None = None,
 ) -> Endpoint:
-    """Another version, other replicas or another configuration; a running endpoint switches once it is loaded.
+    """Another version, another share of one, other replicas or another configuration; a running endpoint switches
+    once it is loaded. A version without a weight takes all requests; `traffic` says the share of every version.
 
-    Raises BadUserInput for values out of bounds and Unavailable when another server is at work for it.
+    Raises BadUserInput for values out of bounds, Conflict for shares that do not add up, and Unavailable when another
+    server is at work for it.
     """
     _require_here(endpoint, host)
+    if weight is not None and version_id is None:
+        raise BadUserInput("a weight needs a version", field="weight")
     current = endpoint.pending or endpoint.deployment
-    wanted_version = version_id or (current.version_id if current is not None else None)
+    if traffic is None:
+        traffic = current.traffic if current is not None else ()
+    if version_id is not None:
+        traffic = shifted(traffic, version_id, WHOLE if weight is None else weight)
     count = checked_replicas(replicas) if replicas is not None else (current.replicas if current else endpoint.replicas)
     base = current.config if current is not None else endpoint.config
     settings: EndpointConfig = base.changed(config or ConfigChanges(), replicas=count, cores=cores)
-    if wanted_version is None:
+    if not traffic:
         return replace(endpoint, replicas=count, config=settings, updated_at=now)
-    wanted = Deployment(wanted_version, count, settings)
-    if wanted == current:
+    wanted = Deployment(traffic, count, settings)
+    retried = endpoint.pending is None and any(share.failure for share in endpoint.traffic)
+    if wanted == current and not retried:
         return endpoint
     if endpoint.status is not EndpointStatus.RUNNING:
         changed = _serving(endpoint, wanted)
         return replace(changed, generation=endpoint.generation + 1, updated_at=now)
-    back = wanted == endpoint.deployment
+    back = wanted == endpoint.deployment and not retried
     return replace(
         endpoint,
         pending=None if back else wanted,
@@ -89,16 +110,21 @@ def change(
     )
 
 
-def loaded(endpoint: Endpoint, *, generation: int, deployment: Deployment, now: datetime) -> Endpoint:
-    """The deployment serves now."""
-    if endpoint.generation != generation or endpoint.status not in (EndpointStatus.STARTING, EndpointStatus.RUNNING):
+def loaded(
+    endpoint: Endpoint, *, generation: int, deployment: Deployment, failures: Mapping[str, str], now: datetime
+) -> Endpoint:
+    """The deployment serves now, except for the versions in `failures` (by id, with the reason): at least one does."""
+    if endpoint.generation != generation or not endpoint.status.serves:
         return endpoint
-    if endpoint.status is EndpointStatus.RUNNING and endpoint.pending is None:
+    if endpoint.status is EndpointStatus.RUNNING and endpoint.pending is None and not failures:
         return endpoint
+    served = _serving(endpoint, deployment)
+    for version_id, reason in failures.items():
+        served = _without(served, version_id, reason)
     return replace(
-        _serving(endpoint, deployment),
+        served,
         status=EndpointStatus.RUNNING,
-        status_reason=None,
+        status_reason=served.status_reason if failures else None,
         pending=None,
         updated_at=now,
     )
@@ -106,7 +132,7 @@ def loaded(endpoint: Endpoint, *, generation: int, deployment: Deployment, now: 
 
 def failed(endpoint: Endpoint, *, generation: int, reason: str, serving: bool, now: datetime) -> Endpoint:
     """A deployment could not be loaded. `serving`: what served before still does, so only the change is dropped."""
-    if endpoint.generation != generation or endpoint.status not in (EndpointStatus.STARTING, EndpointStatus.RUNNING):
+    if endpoint.generation != generation or not endpoint.status.serves:
         return endpoint
     if endpoint.status is EndpointStatus.RUNNING and endpoint.pending is not None and serving:
         kept = f"the last change could not be loaded, so what served before still does: {reason}"
@@ -114,11 +140,13 @@ def failed(endpoint: Endpoint, *, generation: int, reason: str, serving: bool, n
     return replace(_moved(endpoint, EndpointStatus.FAILED, host=None, now=now), status_reason=reason)
 
 
-def crashed(endpoint: Endpoint, *, version_id: str, reason: str, now: datetime) -> Endpoint:
-    """The replicas of a version kept dying after it was loaded."""
-    serving = any(share.version_id == version_id for share in endpoint.traffic)
-    if endpoint.status is not EndpointStatus.RUNNING or not serving:
+def crashed(endpoint: Endpoint, *, host: str, version_id: str, reason: str, now: datetime) -> Endpoint:
+    """The replicas of a version kept dying after it was loaded: the other versions answer for it, if there are any."""
+    alive = {share.version_id for share in endpoint.traffic if share.failure is None}
+    if endpoint.status is not EndpointStatus.RUNNING or endpoint.host != host or version_id not in alive:
         return endpoint
+    if alive != {version_id}:
+        return replace(_without(endpoint, version_id, reason), updated_at=now)
     if endpoint.pending is not None:
         return _moved(_serving(endpoint, endpoint.pending), EndpointStatus.STARTING, host=endpoint.host, now=now)
     return replace(_moved(endpoint, EndpointStatus.FAILED, host=None, now=now), status_reason=reason)
@@ -135,12 +163,7 @@ def restarted(endpoint: Endpoint, *, now: datetime) -> Endpoint:
     """The server that was at work for it has just started, so nothing of it is loaded."""
     if endpoint.status is not EndpointStatus.RUNNING:
         return endpoint
-    return _moved(
-        _serving(endpoint, endpoint.pending) if endpoint.pending else endpoint,
-        EndpointStatus.STARTING,
-        host=endpoint.host,
-        now=now,
-    )
+    return _moved(_latest(endpoint), EndpointStatus.STARTING, host=endpoint.host, now=now)
 
 
 def removable(endpoint: Endpoint, *, host: str) -> None:
@@ -155,19 +178,42 @@ def _require_here(endpoint: Endpoint, host: str) -> None:
         raise problem
 
 
+def _left_behind(endpoint: Endpoint, host: str) -> bool:
+    """Whether it was served by another server, and that one is lost."""
+    return endpoint.host_lost and elsewhere(endpoint, host) is not None
+
+
+def _latest(endpoint: Endpoint) -> Endpoint:
+    """With what it was about to switch to."""
+    return endpoint if endpoint.pending is None else _serving(endpoint, endpoint.pending)
+
+
+def _without(endpoint: Endpoint, version_id: str, reason: str) -> Endpoint:
+    """A version of several takes no more requests."""
+    return replace(
+        endpoint,
+        traffic=[
+            replace(share, failure=reason) if share.version_id == version_id else share for share in endpoint.traffic
+        ],
+        status_reason=f"a version failed, and the others answer for it: {reason}",
+    )
+
+
 def _serving(endpoint: Endpoint, deployment: Deployment) -> Endpoint:
     return replace(
         endpoint,
-        traffic=[EndpointTraffic(deployment.version_id, 100)],
+        traffic=list(deployment.traffic),
         replicas=deployment.replicas,
         config=deployment.config,
     )
 
 
 def _moved(endpoint: Endpoint, status: EndpointStatus, *, host: str | None, now: datetime) -> Endpoint:
+    failed = status is EndpointStatus.FAILED
     return replace(
         endpoint,
         status=status,
+        traffic=endpoint.traffic if failed else [replace(share, failure=None) for share in endpoint.traffic],
         status_reason=None,
         pending=None,
         host=host,

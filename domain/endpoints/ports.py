@@ -7,6 +7,8 @@ from typing import Protocol
 
 from domain.access import Scope
 from domain.endpoints.entities import Endpoint, Route, ServedVersion
+from domain.endpoints.listening import Room
+from domain.endpoints.warm_ups import Reports, WarmUpReport
 from domain.idempotency import ClientToken
 from domain.paging import Page, PageRequest
 
@@ -16,13 +18,11 @@ Transition = Callable[[Endpoint], Endpoint]
 class EndpointRepository(Protocol):
     """Endpoints of one workspace, as far as the scope may read them; each call is one atomic unit."""
 
-    async def create(self, scope: Scope, endpoint: Endpoint, token: ClientToken | None, *, most: int) -> Endpoint:
-        """Raises Conflict for a taken name, or when more than `most` would be active on its host; NotFound for a
-        version that is gone.
-        """
+    async def create(self, scope: Scope, endpoint: Endpoint, token: ClientToken | None, *, room: Room) -> Endpoint:
+        """Raises Conflict for a taken name or a host without room, NotFound for a version that is gone."""
         ...
 
-    async def change(self, scope: Scope, endpoint_id: str, transition: Transition, *, most: int) -> Endpoint:
+    async def change(self, scope: Scope, endpoint_id: str, transition: Transition, *, room: Room) -> Endpoint:
         """Applies a transition to the locked endpoint. Raises NotFound, what the transition raises, and as `create`."""
         ...
 
@@ -34,7 +34,7 @@ class EndpointRepository(Protocol):
         token: ClientToken | None,
         *,
         admit: Callable[[str | None], None],
-        most: int,
+        room: Room,
     ) -> Endpoint:
         """Creates `endpoint`, or applies the transition to the one that has its name. A token that was used before
         answers the endpoint as it is now.
@@ -50,6 +50,10 @@ class EndpointRepository(Protocol):
     async def by_ids(self, scope: Scope, endpoint_ids: Sequence[str]) -> dict[str, Endpoint]: ...
 
     async def by_name(self, scope: Scope, name: str) -> Endpoint | None: ...
+
+    async def warm_ups(self, scope: Scope, endpoint_ids: Sequence[str]) -> Reports:
+        """What loading the versions behind each endpoint cost; those without a report are left out."""
+        ...
 
     async def page(self, scope: Scope, page: PageRequest, offset: int = 0) -> Page[Endpoint]:
         """Newest first."""
@@ -73,14 +77,38 @@ class EndpointHosting(Protocol):
         """The active endpoints of a server."""
         ...
 
+    async def beat(self, host: str) -> bool:
+        """Notes that the server is there; whether the others could not have taken it for lost in the meantime."""
+        ...
+
+    async def leave(self, host: str) -> None:
+        """Notes that the server has stopped."""
+        ...
+
     async def load(self, endpoint_id: str) -> Endpoint | None: ...
 
     async def amend(self, endpoint_id: str, transition: Transition) -> Endpoint | None:
         """Applies a transition to the locked endpoint; None when it is gone."""
         ...
 
+    async def warmed(self, endpoint_id: str, report: WarmUpReport) -> None:
+        """Keeps what loading a version cost."""
+        ...
+
     async def served_version(self, version_id: str) -> ServedVersion | None:
         """What is needed to serve a version; None when it is gone or cannot be served."""
+        ...
+
+
+class Listeners(Protocol):
+    """Ports of their own for endpoints, on this server."""
+
+    async def open(self, endpoint_id: str, name: str, port: int) -> None:
+        """Answers predictions of the endpoint at the port, until `close`. Raises Conflict when somebody else has it."""
+        ...
+
+    async def close(self, endpoint_id: str) -> None:
+        """Frees its port, if it has one, after what was accepted there is answered."""
         ...
 
 

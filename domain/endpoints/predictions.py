@@ -8,8 +8,10 @@ database is asked while the endpoint runs here.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
@@ -17,12 +19,13 @@ import numpy as np
 
 from domain import ids
 from domain.access import KeyScope, Scope
-from domain.endpoints.entities import EndpointStatus, Prediction, PredictionRequest, Route
+from domain.endpoints.entities import EndpointStatus, Prediction, PredictionRequest, Route, RoutedVersion
 from domain.endpoints.lifecycle import elsewhere
 from domain.endpoints.ports import EndpointRepository, EndpointRunner
+from domain.endpoints.traffic import MAX_STICKY, choose
 from domain.errors import BadUserInput, DomainError, NotFound, Unavailable
 from domain.names import is_slug
-from domain.serving import InferenceError, NotServing, PredictionResult, Predicts
+from domain.serving import InferenceError, NotServing, PredictionResult, Predicts, ReplicaFailed
 from domain.tensors import DEFAULT_MAX_BYTES, Array, decode_inputs, decode_instances, encode_outputs, encode_rows
 
 MAX_TIMEOUT_MS: Final = 600_000
@@ -32,10 +35,11 @@ Answer: TypeAlias = Prediction | DomainError | InferenceError
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A checked request on its way. `by_name`: the outputs are wanted by name."""
+    """A checked request on its way to a version. `by_name`: the outputs are wanted by name."""
 
     request: PredictionRequest
     route: Route
+    version: RoutedVersion
     inputs: Mapping[str, Array]
     rows: int
     by_name: bool
@@ -66,18 +70,30 @@ class Predictor:
         """
         scope.carry(KeyScope.PREDICT)
         arrived = time.perf_counter()
-        prepared = await self._prepare(scope, request)
-        try:
-            result = await self._compute(prepared, prepared.inputs)
-        except NotServing:  # it was swapped away between the look-up and the submission
-            prepared = await self._prepare(scope, request)
-            result = await self._compute(prepared, prepared.inputs)
-        return _answer(prepared, result.outputs, arrived)
+        asked = _keyed(request, secrets.token_hex(8))
+        failed: set[str] = set()
+        swapped = False
+        while True:
+            prepared = await self._prepare(scope, asked, but=failed)
+            try:
+                result = await self._compute(prepared, prepared.inputs)
+            except NotServing:  # it was swapped away between the look-up and the submission
+                if swapped:
+                    raise
+                swapped = True
+            except ReplicaFailed:  # the other versions answer for one that failed
+                failed.add(prepared.version.version_id)
+                if all(version.version_id in failed for version in prepared.route.versions):
+                    raise
+            else:
+                return _answer(prepared, result.outputs, arrived)
 
     async def predict_many(self, scope: Scope, requests: Sequence[PredictionRequest]) -> list[Answer]:
         """Computes requests that arrived together, those for one version in one submission; failures in place."""
         scope.carry(KeyScope.PREDICT)
         arrived = time.perf_counter()
+        key = secrets.token_hex(8)  # what does not say otherwise meets one version, and so one forward
+        requests = [_keyed(request, key) for request in requests]
         answers: dict[int, Answer] = {}
         groups: dict[tuple[str, str, int | None], list[tuple[int, _Prepared]]] = {}
         for index, request in enumerate(requests):
@@ -86,9 +102,9 @@ class Predictor:
             except DomainError as error:
                 answers[index] = error
                 continue
-            key = (prepared.route.endpoint_id, prepared.route.version_id, request.timeout_ms)
-            groups.setdefault(key, []).append((index, prepared))
-        parts = [part for group in groups.values() for part in _within_batches(group)]
+            group = (prepared.route.endpoint_id, prepared.version.version_id, request.timeout_ms)
+            groups.setdefault(group, []).append((index, prepared))
+        parts = [part for items in groups.values() for part in _within_batches(items)]
         for done in await asyncio.gather(*(self._together(scope, part, arrived) for part in parts)):
             answers.update(done)
         return [answers[index] for index in range(len(requests))]
@@ -100,8 +116,8 @@ class Predictor:
         inputs = {name: np.concatenate([item.inputs[name] for _, item in part]) for name in first.inputs}
         try:
             result = await self._compute(first, inputs)
-        except (InferenceError, NotServing):
-            # One of them upset the model, or the version was swapped away: alone, each gets its own answer.
+        except (InferenceError, NotServing, ReplicaFailed):
+            # One of them upset the model, or the version was swapped away or failed: alone, each gets its own answer.
             alone = await asyncio.gather(*(self._alone(scope, item.request, arrived) for _, item in part))
             return {index: answer for (index, _), answer in zip(part, alone, strict=True)}
         except DomainError as error:
@@ -121,15 +137,23 @@ class Predictor:
             return error
 
     async def _compute(self, prepared: _Prepared, inputs: Mapping[str, Array]) -> PredictionResult:
-        route = prepared.route
-        return await self._backend.predict(route.endpoint_id, route.version_id, inputs, deadline=prepared.deadline)
+        return await self._backend.predict(
+            prepared.route.endpoint_id, prepared.version.version_id, inputs, deadline=prepared.deadline
+        )
 
-    async def _prepare(self, scope: Scope, request: PredictionRequest) -> _Prepared:
+    async def _prepare(
+        self, scope: Scope, request: PredictionRequest, *, but: AbstractSet[str] = frozenset()
+    ) -> _Prepared:
+        """Checks a request and chooses its version, not one of `but` while there is another."""
         route = self._operator.route(scope.workspace_id, request.endpoint)
         if route is None:
             route = await self._find(scope, request.endpoint)
         else:
             scope.require(KeyScope.PREDICT, route.endpoint_id, field="endpoint")
+        if request.sticky is not None and not 1 <= len(request.sticky) <= MAX_STICKY:
+            raise BadUserInput(f"expected 1 to {MAX_STICKY} characters", field="sticky")
+        left = [version for version in route.versions if version.version_id not in but]
+        version = choose(left or route.versions, route.endpoint_id, request.sticky or "")
         limit = route.config.timeout_ms
         if request.timeout_ms is not None:
             if isinstance(request.timeout_ms, bool) or not 1 <= request.timeout_ms <= MAX_TIMEOUT_MS:
@@ -137,10 +161,10 @@ class Predictor:
             limit = min(limit, request.timeout_ms)
         deadline = time.monotonic() + limit / 1_000
         decode = decode_instances if request.instances else decode_inputs
-        inputs = decode(request.inputs, route.inputs, max_rows=route.config.max_queue_rows, max_bytes=self._max_bytes)
+        inputs = decode(request.inputs, version.inputs, max_rows=route.config.max_queue_rows, max_bytes=self._max_bytes)
         rows = next(iter(inputs.values())).shape[0]
-        by_name = len(route.outputs) > 1 or (isinstance(request.inputs, Mapping) and not request.instances)
-        return _Prepared(request, route, inputs, rows, by_name, deadline)
+        by_name = len(version.outputs) > 1 or (isinstance(request.inputs, Mapping) and not request.instances)
+        return _Prepared(request, route, version, inputs, rows, by_name, deadline)
 
     async def _find(self, scope: Scope, name: str) -> Route:
         """The way to an endpoint whose place is not known by that spelling.
@@ -181,17 +205,22 @@ def _within_batches(group: Sequence[tuple[int, _Prepared]]) -> list[list[tuple[i
     return parts
 
 
+def _keyed(request: PredictionRequest, key: str) -> PredictionRequest:
+    """With a key of its own, or else this one."""
+    return request if request.sticky is not None else replace(request, sticky=key)
+
+
 def _answer(prepared: _Prepared, outputs: Mapping[str, Array], arrived: float) -> Prediction:
-    route = prepared.route
+    version = prepared.version
     encoded: Any
     if not prepared.by_name:
-        encoded = encode_rows(outputs[route.outputs[0].name])
+        encoded = encode_rows(outputs[version.outputs[0].name])
     else:
-        encoded = encode_outputs({spec.name: outputs[spec.name] for spec in route.outputs})
+        encoded = encode_outputs({spec.name: outputs[spec.name] for spec in version.outputs})
         if prepared.request.instances:  # row-wise in, row-wise out
             columns = encoded
             encoded = [{name: rows[row] for name, rows in columns.items()} for row in range(prepared.rows)]
-    return Prediction(encoded, route.name, route.version, prepared.rows, _since(arrived))
+    return Prediction(encoded, prepared.route.name, version.version, prepared.rows, _since(arrived))
 
 
 def _since(arrived: float) -> float:

@@ -6,7 +6,7 @@ and may wait for it to settle. No rule about states lives here: see `lifecycle`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -24,17 +24,24 @@ from domain.endpoints.entities import (
     PredictionRequest,
     checked_replicas,
 )
+from domain.endpoints.listening import Room
 from domain.endpoints.ports import EndpointRepository, EndpointRunner, Transition
 from domain.endpoints.predictions import Answer, Predictor
+from domain.endpoints.traffic import WHOLE, divided, shifted
+from domain.endpoints.warm_ups import Reports
 from domain.errors import BadUserInput, Conflict, NotFound
 from domain.idempotency import ClientToken
 from domain.models.entities import ModelVersion
 from domain.models.ports import ModelRepository
 from domain.paging import Page, PageRequest
+from domain.serving import check_device, check_device_exists
 
 
 class Endpoints:
-    """Use-cases. `cores` bounds replicas × threads of one endpoint; `most` the active endpoints of this server."""
+    """Use-cases. `cores` bounds replicas × threads of one endpoint; `room` what runs on this server at once.
+
+    `gpus` says how many CUDA devices this server has.
+    """
 
     def __init__(
         self,
@@ -45,7 +52,8 @@ class Endpoints:
         predictor: Predictor,
         clock: Clock,
         cores: int,
-        most: int,
+        room: Room,
+        gpus: int = 0,
     ) -> None:
         self._endpoints = endpoints
         self._models = models
@@ -53,7 +61,8 @@ class Endpoints:
         self._predictor = predictor
         self._clock = clock
         self._cores = cores
-        self._most = most
+        self._gpus = gpus
+        self._room = room
 
     # --- read ------------------------------------------------------------------------------------
 
@@ -84,6 +93,11 @@ class Endpoints:
         """Those that exist and may be read, by id."""
         scope.carry(KeyScope.ENDPOINTS_READ)
         return await self._endpoints.by_ids(scope, endpoint_ids)
+
+    async def warm_ups(self, scope: Scope, endpoint_ids: Sequence[str]) -> Reports:
+        """What loading the versions behind each endpoint cost, those with the largest share first."""
+        scope.carry(KeyScope.ENDPOINTS_READ)
+        return await self._endpoints.warm_ups(scope, endpoint_ids)
 
     async def of_owners(self, scope: Scope, owner_ids: Sequence[str], page: PageRequest) -> dict[str, Page[Endpoint]]:
         """The endpoints of each user, newest first."""
@@ -132,7 +146,7 @@ class Endpoints:
             config=dict(config or {}),
             start=start,
         )
-        created = await self._endpoints.create(scope, endpoint, token, most=self._most)
+        created = await self._endpoints.create(scope, endpoint, token, room=self._room)
         if created.status is EndpointStatus.STARTING:
             self._operator.wake(created)
         return created
@@ -143,18 +157,29 @@ class Endpoints:
         endpoint: str,
         *,
         version_id: str | None = None,
+        weight: int | None = None,
+        traffic: Mapping[str, int] | None = None,
         replicas: int | None = None,
         config: ConfigChanges | None = None,
     ) -> Endpoint:
         """Changes an endpoint, given by id or name; a running one switches once the change is loaded.
 
-        Raises NotFound, BadUserInput, Conflict for a version that cannot be served, Unavailable when another server
-        is at work for it.
+        A version takes `weight` percent of the requests, or all of them; the others keep their proportions. `traffic`
+        says the share of every version instead.
+        Raises NotFound, BadUserInput, Conflict for a version that cannot be served or shares that do not add up,
+        Unavailable when another server is at work for it.
         """
         scope.carry(KeyScope.ENDPOINTS_WRITE)
         if version_id is not None:
             version_id = (await self._servable(scope, version_id)).id
-        return await self._change(scope, endpoint, self._to(version_id, replicas, config))
+        shares = None
+        if traffic is not None:
+            if version_id is not None or weight is not None:
+                raise BadUserInput("give either traffic or a version", field="traffic")
+            shares = divided({ids.parse("ver", each, field="traffic"): share for each, share in traffic.items()})
+            for share in shares:
+                await self._servable(scope, share.version_id)
+        return await self._change(scope, endpoint, self._to(version_id, weight, replicas, config, shares))
 
     async def deploy(
         self,
@@ -162,6 +187,7 @@ class Endpoints:
         version_id: str,
         *,
         endpoint: str,
+        weight: int | None = None,
         replicas: int | None = None,
         config: ConfigChanges | None = None,
         client_token: str | None = None,
@@ -173,13 +199,14 @@ class Endpoints:
         scope.carry(KeyScope.ENDPOINTS_WRITE)
         version = await self._servable(scope, version_id)
         new = self._new(scope, endpoint, version.id, replicas or 1, config, start=True)
-        change = self._to(version.id, replicas, config)
+        change = self._to(version.id, weight, replicas, config)
         start = partial(lifecycle.start, host=self._operator.host, now=new.created_at)
         token = ClientToken.of(
             client_token,
             "model_version_deploy",
             version_id=version.id,
             endpoint=endpoint,
+            **({} if weight is None else {"weight": weight}),
             replicas=replicas,
             config=dict(config or {}),
         )
@@ -188,8 +215,8 @@ class Endpoints:
             new,
             lambda found: start(change(found)),
             token,
-            admit=partial(_admit, scope, new.name),
-            most=self._most,
+            admit=partial(_admit, scope, new.name, weight),
+            room=self._room,
         )
         self._operator.wake(deployed)
         return deployed
@@ -252,13 +279,14 @@ class Endpoints:
     ) -> Endpoint:
         now = self._now()
         count = checked_replicas(replicas)
+        self._check_config(config)
         return Endpoint(
             id=ids.new("end"),
             workspace_id=scope.workspace_id,
             name=names.slug(name),
             status=EndpointStatus.STARTING if start else EndpointStatus.STOPPED,
             status_reason=None,
-            traffic=[EndpointTraffic(version_id, 100)],
+            traffic=[EndpointTraffic(version_id, WHOLE)],
             replicas=count,
             config=EndpointConfig().changed(config or ConfigChanges(), replicas=count, cores=self._cores),
             port=None,
@@ -268,16 +296,34 @@ class Endpoints:
             host=self._operator.host if start else None,
         )
 
-    def _to(self, version_id: str | None, replicas: int | None, config: ConfigChanges | None) -> Transition:
+    def _to(
+        self,
+        version_id: str | None,
+        weight: int | None,
+        replicas: int | None,
+        config: ConfigChanges | None,
+        traffic: tuple[EndpointTraffic, ...] | None = None,
+    ) -> Transition:
+        self._check_config(config)
         return partial(
             lifecycle.change,
             host=self._operator.host,
             now=self._now(),
             cores=self._cores,
             version_id=version_id,
+            weight=weight,
+            traffic=traffic,
             replicas=replicas,
             config=config,
         )
+
+    def _check_config(self, config: ConfigChanges | None) -> None:
+        """Raises BadUserInput when a device or a port is asked for that this server does not have."""
+        if config is not None:
+            self._room.ports.check(config.get("port"))
+        if config is not None and "device" in config:
+            check_device(config["device"], field="config.device")
+            check_device_exists(config["device"], self._gpus, field="config.device")
 
     async def _allowed(self, scope: Scope, endpoint: str, action: Action) -> Endpoint:
         """The endpoint, by id or name, with which this may be done. Raises BadUserInput, NotFound, Forbidden."""
@@ -288,7 +334,7 @@ class Endpoints:
 
     async def _change(self, scope: Scope, endpoint: str, transition: Transition) -> Endpoint:
         found = await self._allowed(scope, endpoint, Action.WRITE)
-        changed = await self._endpoints.change(scope, found.id, transition, most=self._most)
+        changed = await self._endpoints.change(scope, found.id, transition, room=self._room)
         self._operator.wake(changed)
         return changed
 
@@ -305,12 +351,15 @@ class Endpoints:
         return version
 
 
-def _admit(scope: Scope, name: str, found: str | None) -> None:
+def _admit(scope: Scope, name: str, weight: int | None, found: str | None) -> None:
     """That the caller may make an endpoint of that name, or change the one (by id) that has it.
 
-    Raises Forbidden; and Conflict for one that may not be read, whose name is taken all the same.
+    Raises Forbidden; Conflict for one that may not be read, whose name is taken all the same; and, for a new one, as
+    `shifted`: its first version takes all requests.
     """
     try:
         scope.require(KeyScope.ENDPOINTS_WRITE, found)
     except NotFound:
         raise Conflict(f"an endpoint called {name!r} exists already", field="endpoint") from None
+    if found is None and weight is not None:
+        shifted((), "", weight)

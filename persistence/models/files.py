@@ -31,7 +31,7 @@ _IN_USE: Final = """
     SELECT DISTINCT e.name, e.id FROM endpoints e
      WHERE e.workspace_id = $1 AND (
            EXISTS (SELECT 1 FROM endpoint_traffic t WHERE t.endpoint_id = e.id AND t.version_id = ANY($2::uuid[]))
-        OR e.pending->>'version_id' = ANY($3::text[]))
+        OR EXISTS (SELECT 1 FROM jsonb_array_elements(e.pending->'traffic') p WHERE p->>'version_id' = ANY($3::text[])))
      ORDER BY e.name LIMIT 100"""
 
 

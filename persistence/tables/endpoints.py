@@ -38,7 +38,7 @@ class EndpointRow(Model):
 
     class Meta:
         table = "endpoints"
-        unique_together = (("workspace", "name"),)
+        unique_together = (("workspace", "name"), ("host", "port"))
         indexes = (
             Index(fields=("workspace_id", "created_at", "id"), name="endpoints_page"),
             Index(fields=("owner_id", "created_at", "id"), name="endpoints_owner"),
@@ -46,7 +46,7 @@ class EndpointRow(Model):
 
 
 class EndpointTrafficRow(Model):
-    """The share of an endpoint's traffic that one version takes."""
+    """The share of an endpoint's traffic that one version takes; `failure` says why it takes none at present."""
 
     id = fields.BigIntField(primary_key=True)
     endpoint: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
@@ -56,8 +56,38 @@ class EndpointTrafficRow(Model):
         "axonml.ModelVersionRow", on_delete=fields.RESTRICT, related_name=False
     )
     weight = fields.IntField()
+    failure = fields.TextField(null=True)
 
     class Meta:
         table = "endpoint_traffic"
         unique_together = (("endpoint", "version"),)
         indexes = (Index(fields=("version_id",), name="endpoint_traffic_version"),)
+
+
+class EndpointWarmUpRow(Model):
+    """What loading a version at an endpoint cost the last time."""
+
+    id = fields.BigIntField(primary_key=True)
+    endpoint: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.EndpointRow", on_delete=fields.CASCADE, related_name=False
+    )
+    version: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "axonml.ModelVersionRow", on_delete=fields.CASCADE, related_name=False
+    )
+    report: fields.JSONField[dict[str, Any]] = fields.JSONField()
+    measured_at = fields.DatetimeField()
+
+    class Meta:
+        table = "endpoint_warm_ups"
+        unique_together = (("endpoint", "version"),)
+        indexes = (Index(fields=("version_id",), name="endpoint_warm_ups_version"),)
+
+
+class ServingHostRow(Model):
+    """A server that runs endpoints, and when it was last heard of. One that stops in order takes its row away."""
+
+    name = fields.CharField(max_length=64, primary_key=True)
+    seen_at = fields.DatetimeField()
+
+    class Meta:
+        table = "serving_hosts"

@@ -21,6 +21,7 @@ from server.edge.gate import Gate
 from server.edge.headers import SecurityHeaders
 from server.edge.hosts import TrustedHosts, trusted_hosts
 from server.edge.identity import Authenticator, request_id_of
+from server.edge.only import is_elsewhere
 from server.edge.paths import Paths
 from server.edge.rates import Rates
 from server.edge.replies import is_graphql
@@ -47,6 +48,8 @@ class Dispatcher:
         scope["app"] = self
         found = self._paths.find(scope)
         try:
+            if is_elsewhere(scope):
+                raise HTTPException(404)
             if found is None:
                 await self._router(scope, receive, send)
                 return
@@ -108,10 +111,11 @@ def edge(
                 "Content-Type",
                 "Idempotency-Key",
                 "X-Axonml-Cost",
+                "X-Axonml-Sticky",
                 "X-Axonml-Workspace",
                 "X-Request-Id",
             ),
-            expose_headers=("X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"),
+            expose_headers=("X-Request-Id", "X-Axonml-Version", "Retry-After", "RateLimit", "RateLimit-Policy"),
         )
     app = TrustedHosts(app, trusted_hosts(settings.server))
     app = Crowd(app, settings.limits.connections)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, cast
 
-from msgspec import UNSET, Meta, Struct, structs
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,11 +13,13 @@ from domain import endpoints as domain
 from domain import ids
 from domain.access import Scope
 from domain.endpoints import ConfigChanges, PredictionRequest
+from domain.endpoints.warm_ups import WarmUpReport
 from schema.scalars import write_datetime
 from server.edge.identity import scope_of
 from server.rest.handler import InvalidBody, answer, idempotency_key, json_body, no_content, query, services_of
 from server.rest.models import PageQuery
 from server.rest.operations import endpoints as operations
+from server.rest.operations.endpoints import STICKY, VERSION
 from server.rest.operations.models import VERSION_DEPLOY
 from server.rest.route import Route
 from server.rest.structs.inference import (
@@ -29,6 +31,7 @@ from server.rest.structs.inference import (
     EndpointPatch,
     EndpointStatus,
     EndpointTraffic,
+    EndpointWarmUp,
     Predictions,
     PredictRequest,
     PredictResponse,
@@ -40,16 +43,19 @@ class _WaitQuery(Struct, kw_only=True):
     wait: Annotated[float, Meta(ge=0, le=300)] = 0
 
 
-def _config(given: EndpointConfigInput | None) -> ConfigChanges | None:
-    if given is None:
-        return None
-    return cast("ConfigChanges", {name: value for name, value in structs.asdict(given).items() if value is not UNSET})
+def _config(
+    given: EndpointConfigInput | UnsetType | None, port: int | UnsetType | None = UNSET
+) -> ConfigChanges | None:
+    values = {} if given is None or given is UNSET else structs.asdict(given)
+    values = {name: value for name, value in {**values, "port": port}.items() if value is not UNSET}
+    return cast("ConfigChanges", values) if values else None
 
 
 async def endpoint_bodies(request: Request, scope: Scope, found: Sequence[domain.Endpoint]) -> list[Endpoint]:
     """Endpoints as REST shows them; the versions behind them are read together."""
     wanted = sorted({share.version_id for endpoint in found for share in endpoint.traffic})
     versions = await services_of(request).endpoints.served_versions(scope, wanted)
+    reports = await services_of(request).endpoints.warm_ups(scope, [endpoint.id for endpoint in found])
     return [
         Endpoint(
             id=endpoint.id,
@@ -65,6 +71,7 @@ async def endpoint_bodies(request: Request, scope: Scope, found: Sequence[domain
                     model_name=versions[share.version_id].model_name if share.version_id in versions else None,
                     version=versions[share.version_id].version if share.version_id in versions else None,
                     weight=share.weight,
+                    failure=share.failure,
                 )
                 for share in endpoint.traffic
             ],
@@ -76,14 +83,37 @@ async def endpoint_bodies(request: Request, scope: Scope, found: Sequence[domain
                 timeout_ms=endpoint.config.timeout_ms,
                 threads=endpoint.config.threads,
                 drain_timeout_seconds=endpoint.config.drain_timeout_seconds,
+                max_memory_bytes=endpoint.config.max_memory_bytes,
+                device=endpoint.config.device,
+                force=endpoint.config.force,
+                port=endpoint.config.port,
             ),
+            warm_ups=[_warm_up(report) for report in reports.get(endpoint.id, [])],
             port=endpoint.port,
+            host=endpoint.host,
             user_id=endpoint.owner_id,
             created_at=write_datetime(endpoint.created_at),
             updated_at=write_datetime(endpoint.updated_at),
         )
         for endpoint in found
     ]
+
+
+def _warm_up(report: WarmUpReport) -> EndpointWarmUp:
+    measured = report.measured
+    return EndpointWarmUp(
+        version_id=report.version_id,
+        load_ms=measured.load_ms,
+        batch_one_ms=measured.batch_one_ms,
+        batch_max_ms=measured.batch_max_ms,
+        max_batch_rows=report.max_batch_rows,
+        resident_bytes=measured.resident_bytes,
+        private_bytes=measured.private_bytes,
+        device_bytes=measured.device_bytes,
+        threads=measured.threads,
+        device=report.device,
+        measured_at=write_datetime(report.measured_at),
+    )
 
 
 async def _settled(request: Request, scope: Scope, endpoint: domain.Endpoint, seconds: float) -> Response:
@@ -112,7 +142,7 @@ async def _create(request: Request) -> Response:
         name=given.name,
         version_id=given.model_version_id,
         replicas=given.replicas,
-        config=_config(given.config),
+        config=_config(given.config, UNSET if given.port is None else given.port),
         start=given.start,
         client_token=idempotency_key(request),
     )
@@ -132,8 +162,10 @@ async def _update(request: Request) -> Response:
         scope,
         request.path_params["id"],
         version_id=None if given.model_version_id is UNSET else given.model_version_id,
+        weight=None if given.weight is UNSET else given.weight,
         replicas=None if given.replicas is UNSET else given.replicas,
-        config=None if given.config is UNSET else _config(given.config),
+        traffic=None if given.traffic is UNSET else given.traffic,
+        config=_config(given.config, given.port),
     )
     return await _settled(request, scope, endpoint, wait)
 
@@ -164,6 +196,7 @@ async def _deploy(request: Request) -> Response:
         scope,
         version.id,
         endpoint=given.endpoint,
+        weight=given.weight,
         replicas=given.replicas,
         config=_config(given.config),
         client_token=idempotency_key(request),
@@ -180,10 +213,12 @@ async def _predict(request: Request) -> Response:
     if ids.looks_like_id(name):
         name = ids.parse("end", name, field="name")
     rows: Any = given.instances if by_instance else given.inputs
-    asked = PredictionRequest(name, rows, by_instance, given.timeout_ms)
+    sticky = request.headers.get(STICKY) or given.id
+    asked = PredictionRequest(name, rows, by_instance, given.timeout_ms, sticky)
     found = await services_of(request).endpoints.predict(scope_of(request), asked)
+    said = {VERSION: str(found.version)}
     if by_instance:
-        return answer(Predictions(predictions=found.outputs))
+        return answer(Predictions(predictions=found.outputs), headers=said)
     return answer(
         PredictResponse(
             outputs=found.outputs,
@@ -191,7 +226,8 @@ async def _predict(request: Request) -> Response:
             version=found.version,
             rows=found.rows,
             latency_ms=found.latency_ms,
-        )
+        ),
+        headers=said,
     )
 
 

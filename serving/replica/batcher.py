@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,7 @@ import numpy as np
 from domain.errors import BadUserInput, DeadlineExceeded, DomainError, Overloaded, PayloadTooLarge, Unavailable
 from domain.serving import InferenceError
 from domain.tensors import Array
+from serving.replica.cost import BatchCost
 
 Arrays = dict[str, Array]
 Forward = Callable[[Arrays], Arrays]
@@ -48,12 +49,17 @@ Outcome = Computed | DomainError | InferenceError
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One request. `done` is called exactly once, from the batching thread, unless it was cancelled."""
+    """One request. `done` is called exactly once, from the batching thread, unless it was cancelled.
+
+    `alone`: shares no forward with others. `origin` is whatever the transport wants to find again.
+    """
 
     inputs: Arrays
     rows: int
     deadline_ns: int
     done: Callable[[Outcome], None]
+    alone: bool = False
+    origin: object = None
     enqueued_ns: int = 0
     cancelled: bool = False
     running: bool = False
@@ -105,8 +111,9 @@ class Batcher:
     """Queue and loop. `submit`, `cancel`, `drain` are for other threads; `run` is the batching thread.
 
     `max_rows`: rows per forward. `max_queue_rows`: rows that may wait. `delay_ns`: how long the oldest
-    request may wait for company when the model is idle. `flush` is called after the outcomes of a batch
-    have been delivered, so that a transport can write them in one go.
+    request may wait for company when the model is idle. `computing` is told the items of every forward
+    before it starts, and none once the last of a batch has ended. `flush` is called after the outcomes of a
+    batch have been delivered, so that a transport can write them in one go.
     """
 
     def __init__(
@@ -116,6 +123,7 @@ class Batcher:
         max_rows: int,
         max_queue_rows: int,
         delay_ns: int = 0,
+        computing: Callable[[Sequence[Item]], None] = lambda _items: None,
         flush: Callable[[], None] = lambda: None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -123,14 +131,15 @@ class Batcher:
         self._max_rows = max_rows
         self._max_queue_rows = max_queue_rows
         self._delay_ns = delay_ns
+        self._computing = computing
         self._flush = flush
         self._clock = clock
         self._wake = threading.Condition()
-        self._queues: dict[Signature, _Queue] = {}
+        self._queues: dict[Hashable, _Queue] = {}
         self._waiting_rows = 0
         self._running_rows = 0
         self._running_since: int | None = None
-        self._row_ns = 0.0
+        self._cost = BatchCost()
         self._draining = False
         self.counters = Counters()
 
@@ -146,7 +155,11 @@ class Batcher:
         return 0 if since is None else self._clock() - since
 
     def submit(self, item: Item) -> None:
-        """Queue an item. Raises Overloaded, PayloadTooLarge, or Unavailable when draining."""
+        """Queue an item.
+
+        Raises Overloaded when too much waits, or so much that the item's turn would come after its deadline;
+        DeadlineExceeded when that has passed; PayloadTooLarge; Unavailable when draining.
+        """
         with self._wake:
             if self._draining:
                 raise Unavailable("the replica is draining")
@@ -156,12 +169,29 @@ class Batcher:
                 self.counters.overloaded += 1
                 raise Overloaded(
                     f"{self._waiting_rows} rows are waiting; at most {self._max_queue_rows}",
-                    retry_after=max(0.01, self.queued_rows * self._row_ns / 1e9),
+                    retry_after=max(0.01, self._wait_ns() / 1e9),
                 )
             item.enqueued_ns = self._clock()
-            self._queues.setdefault(signature_of(item.inputs), _Queue()).put(item)
+            if item.deadline_ns <= item.enqueued_ns:
+                self.counters.expired += 1
+                raise DeadlineExceeded("the deadline passed before the request arrived")
+            wait = self._wait_ns()
+            if wait > item.deadline_ns - item.enqueued_ns:
+                self.counters.overloaded += 1
+                raise Overloaded(
+                    f"{self.queued_rows} rows come first and take about {wait / 1e9:.3f} s, "
+                    "longer than the request may wait",
+                    retry_after=max(0.01, wait / 1e9),
+                )
+            signature = item if item.alone else signature_of(item.inputs)
+            self._queues.setdefault(signature, _Queue()).put(item)
             self._waiting_rows += item.rows
             self._wake.notify()
+
+    def _wait_ns(self) -> float:
+        """How long an item that came now would wait for its turn, as far as earlier batches tell."""
+        running = self._cost.batches(self._running_rows, self._max_rows)
+        return max(0.0, running - self.computing_ns) + self._cost.batches(self._waiting_rows, self._max_rows)
 
     def cancel(self, item: Item) -> None:
         """Forget an item: not computed if it still waits, not answered if it does not."""
@@ -185,18 +215,27 @@ class Batcher:
 
     def run(self) -> None:
         """Form and compute batches until drained."""
-        while (batch := self._next()) is not None:
-            if batch:
-                self._compute(batch)
+        while self.step():
+            continue
+
+    def step(self) -> bool:
+        """Form and compute one batch, waiting for it if need be; False once drained."""
+        batch = self._next()
+        if batch:
+            self._compute(batch)
+            self._computing(())
+        with self._wake:
+            self._running_rows = 0
+            self._running_since = None
+        if batch is not None:
             self._flush()
+        return batch is not None
 
     # --- forming ---------------------------------------------------------------------------------
 
     def _next(self) -> list[Item] | None:
         """The next batch, blocking while there is none; empty when only expired items were found."""
         with self._wake:
-            self._running_rows = 0
-            self._running_since = None
             while True:
                 queue = self._oldest()
                 if queue is None:
@@ -214,6 +253,7 @@ class Batcher:
             self._running_since = now
             if batch:
                 self.counters.dispatched[reason] += 1
+                self._computing(batch)  # before anybody can learn that one of them is cancelled
         for item in expired:
             self.counters.expired += 1
             item.done(DeadlineExceeded("the deadline passed while the request waited"))
@@ -232,7 +272,7 @@ class Batcher:
         if not self._delay_ns:
             return 0, "idle"
         waited = queue.head.enqueued_ns + self._delay_ns
-        spare = queue.head.deadline_ns - int(self._row_ns * self._max_rows)
+        spare = queue.head.deadline_ns - int(self._cost.batches(self._max_rows, self._max_rows))
         return (waited, "delay") if waited <= spare else (spare, "deadline")
 
     def _take(self, queue: _Queue, now: int) -> tuple[list[Item], list[Item]]:
@@ -256,8 +296,8 @@ class Batcher:
     # --- computing -------------------------------------------------------------------------------
 
     def _compute(self, batch: list[Item]) -> None:
-        started = self._clock()
         rows = sum(item.rows for item in batch)
+        started = self._clock()
         try:
             outputs = self._forward_rows([item.inputs for item in batch], rows)
         except Exception as error:  # noqa: BLE001 - whatever the model raises concerns this batch only
@@ -267,7 +307,7 @@ class Batcher:
                 self._fail(batch[0], error)
             return
         elapsed = self._clock() - started
-        self._row_ns = 0.8 * self._row_ns + 0.2 * elapsed / rows if self._row_ns else elapsed / rows
+        self._cost.add(min(rows, self._max_rows), elapsed // -(-rows // self._max_rows))
         position = 0
         for item in batch:
             own = {name: array[position : position + item.rows] for name, array in outputs.items()}
@@ -284,6 +324,7 @@ class Batcher:
                 self.counters.expired += 1
                 self._deliver(item, DeadlineExceeded("the deadline passed while the request waited"))
                 continue
+            self._computing([item])
             try:
                 outputs = self._forward_rows([item.inputs], item.rows)
             except Exception as error:  # noqa: BLE001 - as in _compute

@@ -11,6 +11,7 @@ import faulthandler
 import os
 import selectors
 import socket
+import sys
 import threading
 import traceback
 from collections import deque
@@ -24,7 +25,7 @@ import msgspec
 from domain.errors import BadUserInput, DomainError
 from domain.serving import InferenceError
 from domain.tensors import Array, TensorSpec, check_arrays
-from serving import control, wire
+from serving import control, flight, slab, wire
 from serving.replica.batcher import Batcher, Computed, Item, Outcome
 
 MAX_OUTBOX_BYTES: Final = 2 * wire.MAX_BODY_BYTES
@@ -35,9 +36,12 @@ _DRAIN_WRITE_SECONDS: Final = 5.0
 class Connection:
     """One client. Written to by both threads, under `lock`."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, shared: Sequence[int]) -> None:
+        """`shared`: the descriptors of a flight page and of the slabs of requests and of answers."""
         self.sock = sock
-        self.reader = wire.FrameReader()
+        self.flight = flight.Flight(shared[0])
+        self.reader = wire.FrameReader(slab.Slab(shared[1]))
+        self.answers = slab.Answers(slab.Slab(shared[2]))
         self.items: dict[int, Item] = {}
         self.lock = threading.Lock()
         self.broken = False
@@ -89,7 +93,9 @@ class Listener:
         self._batcher: Batcher | None = None
         self._connections: set[Connection] = set()
         self._dirty: set[Connection] = set()
+        self._flying: dict[Connection, list[int]] = {}
         self._stuck: deque[Connection] = deque()
+        self._given_up = False
         lifeline.setblocking(False)
         self._selector.register(lifeline, selectors.EVENT_READ, self._on_lifeline)
         self._selector.register(self._wake, selectors.EVENT_READ, self._on_wake)
@@ -105,7 +111,7 @@ class Listener:
         """The thread's loop."""
         try:
             while True:
-                for key, _events in self._selector.select():
+                for key, _events in self._selector.select(self._until_hanging()):
                     cast("Callable[[], None]", key.data)()
         except BaseException:  # noqa: BLE001 - a replica that cannot hear is dead: let the host see it
             traceback.print_exc()
@@ -121,6 +127,17 @@ class Listener:
                 self._stuck.append(connection)
                 os.eventfd_write(self._wake, 1)
 
+    def computing(self, items: Sequence[Item]) -> None:
+        """Say on every client's page which of its requests are computed from here on."""
+        for connection in self._flying:
+            connection.flight.write(())
+        self._flying.clear()
+        for item in items:
+            connection, request = cast("tuple[Connection, int]", item.origin)
+            self._flying.setdefault(connection, []).append(request)
+        for connection, requests in self._flying.items():
+            connection.flight.write(requests)
+
     def finish(self) -> None:
         """After the last batch: give clients a bounded time to take their results."""
         for connection in list(self._connections):
@@ -134,11 +151,13 @@ class Listener:
             found = outcome.outputs
             if outputs is not None:
                 found = {name: found[name] for name in outputs}
+            arrays = list(found.values())
+            region = connection.answers.put(arrays)
             result = wire.Result(
-                request, outcome.queue_ns, outcome.compute_ns, outcome.batch_rows, queued, wire.describe(found)
+                request, outcome.queue_ns, outcome.compute_ns, outcome.batch_rows, queued, wire.describe(found), region
             )
             try:
-                connection.put(wire.encode(result, list(found.values())))
+                connection.put(wire.encode(result, arrays if region is None else ()))
             except wire.WireError as error:
                 outcome = InferenceError(f"the result is too large: {error}")
         if not isinstance(outcome, Computed):
@@ -175,12 +194,23 @@ class Listener:
         with suppress(BlockingIOError):
             sock, _address = self._server.accept()
             sock.setblocking(False)
-            connection = Connection(sock)
-            self._connections.add(connection)
-            self._selector.register(sock, selectors.EVENT_READ, lambda: self._on_ready(connection))
-            connection.put(wire.encode(wire.Hello(self._replica, os.getpid())))
-            if not connection.push():
-                self._watch(connection, writing=True)
+            shared = [flight.create(), slab.create(), slab.create()]
+            try:
+                connection = Connection(sock, shared)
+                self._connections.add(connection)
+                self._selector.register(sock, selectors.EVENT_READ, lambda: self._on_ready(connection))
+                self._greet(connection, shared)
+            finally:
+                for fd in shared:
+                    os.close(fd)
+
+    def _greet(self, connection: Connection, shared: list[int]) -> None:
+        """The greeting and what is shared, in one message: a fresh socket has room for it."""
+        hello = b"".join(wire.encode(wire.Hello(self._replica, os.getpid())))
+        try:
+            socket.send_fds(connection.sock, [hello], shared)
+        except OSError:
+            self._close(connection)
 
     def _watch(self, connection: Connection, *, writing: bool) -> None:
         if connection in self._connections:
@@ -210,7 +240,7 @@ class Listener:
     def _on_frame(self, connection: Connection, frame: wire.Frame) -> None:
         message = frame.message
         if isinstance(message, wire.Cancel):
-            self._end_if_hanging()
+            self._given_up = True
             item = connection.items.pop(message.id, None)
             if item is not None and self._batcher is not None:
                 self._batcher.cancel(item)
@@ -220,11 +250,21 @@ class Listener:
         else:
             raise wire.WireError(f"unexpected {type(message).__name__}")
 
-    def _end_if_hanging(self) -> None:
-        """Somebody gave up: if the forward has run for longer than any should, this replica is lost."""
-        if self._batcher is not None and self._batcher.computing_ns > self._hang_ns:
-            faulthandler.dump_traceback()
-            os._exit(4)
+    def _until_hanging(self) -> float | None:
+        """Seconds until the present forward has run for longer than any should; the end of this replica when it has.
+
+        None, and so no look at the clock, unless somebody gave up while it was computed.
+        """
+        if self._given_up and self._batcher is not None:
+            computing = self._batcher.computing_ns
+            if computing > self._hang_ns:
+                sys.stderr.write(f"one forward has run for {computing / 1e9:.1f} s: this replica hangs\n")
+                faulthandler.dump_traceback()
+                os._exit(control.HANGING)
+            if computing:
+                return (self._hang_ns - computing) / 1e9 + 0.001
+            self._given_up = False
+        return None
 
     def _submit(self, connection: Connection, message: wire.Predict, arrays: dict[str, Array]) -> None:
         batcher, request, outputs = self._batcher, message.id, message.outputs
@@ -236,7 +276,7 @@ class Listener:
 
         try:
             rows = check_arrays(arrays, self._specs, max_bytes=wire.MAX_BODY_BYTES)
-            item = Item(arrays, rows, message.deadline_ns, done)
+            item = Item(arrays, rows, message.deadline_ns, done, message.alone, (connection, request))
             connection.items[request] = item
             batcher.submit(item)
         except DomainError as error:

@@ -10,6 +10,7 @@ import faulthandler
 import os
 import socket
 import statistics
+import sys
 import threading
 import time
 import traceback
@@ -21,8 +22,10 @@ import torch
 
 from domain import architecture
 from domain.errors import DomainError
+from domain.tensors import Array
 from serving import control
-from serving.replica import program
+from serving.memory import trim
+from serving.replica import program, transfer
 from serving.replica.batcher import Batcher
 from serving.replica.listener import Listener
 
@@ -45,18 +48,21 @@ def main(lifeline: socket.socket) -> int:
     threading.Thread(target=listener.serve, name="listener", daemon=True).start()
     try:
         started = time.perf_counter()
-        model = program.load(graph, Path(load.weights_path), sha256=load.weights_sha256)
+        where = transfer.to(load.device, load.replica)
+        model = program.load(graph, Path(load.weights_path), sha256=load.weights_sha256, transfer=where)
         load_ms = (time.perf_counter() - started) * 1e3
         ready = _warm_up(model, graph, load, load_ms)
+        trim()
     except Exception as error:  # noqa: BLE001 - reported to the host with its reason
         traceback.print_exc()
         _report(lifeline, _refusal(error))
         return 3
     batcher = Batcher(
-        model,
+        lambda inputs: _forward(model, inputs),
         max_rows=load.max_batch_rows,
         max_queue_rows=load.max_queue_rows,
         delay_ns=load.queue_delay_us * 1000,
+        computing=listener.computing,
         flush=listener.flush,
     )
     listener.open(_bind(load.socket_path), batcher)
@@ -64,6 +70,18 @@ def main(lifeline: socket.socket) -> int:
     batcher.run()
     listener.finish()
     return 0
+
+
+def _forward(model: program.Program, inputs: dict[str, Array]) -> dict[str, Array]:
+    """A forward; the end of this process when its GPU reports an error, because all that follow would fail."""
+    try:
+        return model(inputs)
+    except torch.OutOfMemoryError:
+        raise  # the next one may fit
+    except torch.AcceleratorError:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(control.DEVICE_LOST)
 
 
 def _receive(lifeline: socket.socket) -> control.Load | None:
@@ -103,10 +121,13 @@ def _bind(path: str) -> socket.socket:
 def _warm_up(
     model: program.Program, graph: architecture.Architecture, load: control.Load, load_ms: float
 ) -> control.Ready:
+    if not load.measure:
+        model(program.example(graph, 1))
+        return control.Ready(load_ms, 0.0, 0.0, *_memory(), model.transfer.used_bytes())
     one = _median_ms(model, graph, 1)
     most = _median_ms(model, graph, load.max_batch_rows)
     resident, private = _memory()
-    return control.Ready(load_ms, one, most, resident, private)
+    return control.Ready(load_ms, one, most, resident, private, model.transfer.used_bytes())
 
 
 def _median_ms(model: program.Program, graph: architecture.Architecture, rows: int) -> float:

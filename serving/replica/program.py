@@ -24,6 +24,7 @@ from domain.operators import OPERATORS
 from domain.safetensors import read_table
 from domain.tensors import Array, DType
 from serving.replica import modules
+from serving.replica.transfer import OnCpu, Transfer
 
 _DTYPES = {DType.FLOAT16: torch.float16, DType.FLOAT32: torch.float32, DType.FLOAT64: torch.float64}
 
@@ -45,8 +46,11 @@ class _Step:
 class Program:
     """A loaded model: call it with arrays by input name, get arrays by output name."""
 
-    def __init__(self, architecture: Architecture, functions: Mapping[str, Any]) -> None:
+    def __init__(
+        self, architecture: Architecture, functions: Mapping[str, Any], transfer: Transfer | None = None
+    ) -> None:
         self._architecture = architecture
+        self.transfer: Transfer = transfer or OnCpu()
         self._functions = functions
         names = [spec.name for spec in architecture.inputs]
         for node in architecture.nodes:
@@ -66,7 +70,7 @@ class Program:
         values: list[Tensor | None] = [None] * len(self._registers)
         with torch.inference_mode():
             for name, register in self._inputs:
-                values[register] = torch.from_numpy(inputs[name])
+                values[register] = self.transfer.inward(inputs[name])
             for step in self._steps:
                 result = step.function(*[values[source] for source in step.sources])
                 if step.parts:
@@ -76,13 +80,13 @@ class Program:
                     values[step.target] = result
                 for register in step.spent:
                     values[register] = None
-            found: dict[str, Array] = {}
+            found: dict[str, Tensor] = {}
             for name, register in self._outputs:
                 value = values[register]
                 if value is None:
                     raise RuntimeError(f"output {name!r} was not computed")
-                found[name] = value.contiguous().numpy()
-            return found
+                found[name] = value
+            return self.transfer.outward(found)
 
 
 def _results(node: Node) -> list[str]:
@@ -107,10 +111,13 @@ def _schedule(architecture: Architecture, functions: Mapping[str, Any], register
     return steps[::-1]
 
 
-def load(architecture: Architecture, path: Path, *, sha256: str | None = None) -> Program:
-    """Build the graph and map the weights. Raises BadUserInput when file and document do not fit.
+def load(
+    architecture: Architecture, path: Path, *, sha256: str | None = None, transfer: Transfer | None = None
+) -> Program:
+    """Build the graph and map the weights, which then move to the device of `transfer` (None: they stay mapped).
 
-    `sha256`, when given, is compared with the file's bytes first.
+    Raises BadUserInput when file and document do not fit. `sha256`, when given, is compared with the file's bytes
+    first.
     """
     with path.open("rb") as file:
         if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
@@ -125,7 +132,11 @@ def load(architecture: Architecture, path: Path, *, sha256: str | None = None) -
             _assign(name, function, weights)
     if weights:
         raise BadUserInput(f"the weights hold {min(weights)!r}, which no node uses", field="architecture")
-    return Program(architecture, functions)
+    if transfer is not None:
+        for function in functions.values():
+            if isinstance(function, nn.Module):
+                function.to(transfer.device)
+    return Program(architecture, functions, transfer)
 
 
 def _assign(name: str, module: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -28,9 +28,11 @@ class Model:
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     batches: list[list[float]] = field(default_factory=list)
+    slowness: Callable[[int], None] = lambda _rows: None
 
     def __call__(self, inputs: Arrays) -> Arrays:
         self.batches.append(inputs["x"][:, 0].tolist())
+        self.slowness(len(inputs["x"]))
         self.entered.release()
         assert self.gate.wait(SECONDS)
         if 13 in inputs["x"]:
@@ -38,6 +40,19 @@ class Model:
         if 666 in inputs["x"]:
             raise RuntimeError("the model broke")
         return {"y": inputs["x"] * 2}
+
+
+class Clock:
+    """Nanoseconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self._now = 1
+
+    def __call__(self) -> int:
+        return self._now
+
+    def pass_(self, nanoseconds: int) -> None:
+        self._now += nanoseconds
 
 
 class Call:
@@ -185,14 +200,70 @@ def test_expired_requests_are_dropped_before_compute() -> None:
     model = Model()
     with running(model) as batcher:
         busy(model, batcher)
-        late, good = Call(1, deadline=time.monotonic_ns()), Call(2)
+        late, good = Call(1, deadline=time.monotonic_ns() + 50_000_000), Call(2)
         batcher.submit(late.item)
+        with pytest.raises(DeadlineExceeded):
+            batcher.submit(Call(3, deadline=time.monotonic_ns()).item)
         batcher.submit(good.item)
+        while time.monotonic_ns() < late.item.deadline_ns:
+            time.sleep(0.001)  # the passing of time is what is tested
         model.gate.set()
         assert good.rows() == [4]
         assert late.answered.wait(SECONDS)
         assert isinstance(late.outcome, DeadlineExceeded)
     assert model.batches == [[0], [2]]
+
+
+def test_what_would_wait_past_its_deadline_is_refused_at_once() -> None:
+    clock = Clock()
+    model = Model()
+    batcher = Batcher(model, max_rows=2, max_queue_rows=100, clock=clock)
+    model.gate.set()
+    model.slowness = lambda rows: clock.pass_(1_000_000_000 + 500_000_000 * rows)
+    for rows in (1, 2, 1, 2):  # 1 s, and half a second per row
+        batcher.submit(Call(*range(rows), deadline=FAR).item)
+        batcher.step()
+    waiting = Call(1, 2, 3, 4)
+    batcher.submit(waiting.item)  # two batches of 2 s
+    with pytest.raises(Overloaded, match=r"4 rows come first and take about 4\.0") as refused:
+        batcher.submit(Call(5, deadline=clock() + 3_900_000_000).item)
+    assert refused.value.retry_after == pytest.approx(4, rel=0.01)
+    in_time = Call(6, deadline=clock() + 4_100_000_000)
+    batcher.submit(in_time.item)
+    batcher.step()
+    batcher.step()
+    assert waiting.rows() == [2, 4, 6, 8]
+    assert in_time.rows() == [12]
+
+
+def test_suspects_are_computed_alone() -> None:
+    model = Model()
+    with running(model) as batcher:
+        busy(model, batcher)
+        suspects, others = [Call(1), Call(2)], [Call(3), Call(4)]
+        for suspect in suspects:
+            suspect.item.alone = True
+        for call in (*suspects, *others):
+            batcher.submit(call.item)
+        model.gate.set()
+        assert [call.rows() for call in (*suspects, *others)] == [[2], [4], [6], [8]]
+    assert model.batches == [[0], [1], [2], [3, 4]]
+
+
+def test_what_is_computed_is_told_before_and_after() -> None:
+    told: list[list[float]] = []
+    model = Model()
+    model.gate.set()
+    batcher = Batcher(
+        model,
+        max_rows=8,
+        max_queue_rows=100,
+        computing=lambda items: told.append([float(item.inputs["x"][0, 0]) for item in items]),
+    )
+    for value in (1, 666, 2):
+        batcher.submit(Call(value).item)
+    batcher.step()
+    assert told == [[1, 666, 2], [1], [666], [2], []]
 
 
 def test_cancelled_requests_are_neither_computed_nor_answered() -> None:

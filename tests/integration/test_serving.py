@@ -168,9 +168,9 @@ async def test_wrong_weights_are_refused_with_their_reason(serving: LocalServing
 
 
 async def test_more_threads_than_cores_is_refused_unless_forced(serving: LocalServing, tmp_path: Path) -> None:
-    with pytest.raises(BadUserInput, match="2 torch threads each need 4 cores, but 2"):
+    with pytest.raises(BadUserInput, match="2 threads each need 4 cores; this server has 2"):
         await serving.deploy(scaling(tmp_path, 1, replicas=2, config=ServingConfig(threads=2)))
-    with pytest.raises(BadUserInput, match="3 cores, but 2"):
+    with pytest.raises(BadUserInput, match="3 cores; this server has 2"):
         await serving.deploy(scaling(tmp_path, 1, replicas=3))
     report = await serving.deploy(scaling(tmp_path, 1, replicas=3, config=ServingConfig(force=True)))
     assert report.threads == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from domain.audit import AuditLog
-from domain.endpoints import EndpointOperator, Endpoints, Predictor
+from domain.endpoints import EndpointOperator, Endpoints, PortRange, Predictor, Room
 from domain.experiments import Experiments
 from domain.figures import ProcessFigures
 from domain.logs import Logs
@@ -94,7 +94,7 @@ def services(of: Instance) -> Services:
             predictor=Predictor(endpoints=endpoints, operator=operator, backend=backend),
             clock=of.clock,
             cores=1,
-            most=10,
+            room=Room(10, PortRange(8100, 8199, lambda _: True)),
         ),
         system=System(host=LocalHost({"data": of.data_dir}, cores=1), clock=of.clock),
         stats=Stats(store=PostgresStats(of.database, SealRules()), processes=_none, clock=of.clock, version="test"),

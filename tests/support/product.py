@@ -22,6 +22,7 @@ from resolvers.context import Context, Services
 from server.app import create_app
 from server.compose import compose
 from server.control import LocalControl
+from server.dedicated import DedicatedPorts
 from server.edge.connections import LiveConnections
 from server.process import bind
 from server.settings import ServerSettings, Settings
@@ -118,12 +119,19 @@ async def running(dsn: str, *, settings: Settings | None = None, set_up: bool = 
     cheap.start()
     try:
         async with Supervisor() as supervisor, LocalServing(data / "run", stop_seconds=5) as serving:
+            dedicated = DedicatedPorts("127.0.0.1")
             control = LocalControl(
-                serving, supervisor, version="test", started_at=datetime.now(UTC), database=DatabaseKind.EXTERNAL
+                serving,
+                supervisor,
+                version="test",
+                started_at=datetime.now(UTC),
+                database=DatabaseKind.EXTERNAL,
+                listeners=dedicated,
             )
             composing = compose(settings, dsn, control, supervisor=supervisor, connections=connections, version="test")
             async with composing as composed:
                 app = create_app(settings, composed, connections, pages=pages(), page=graphiql)
+                dedicated.serve_with(lambda: app, settings)
                 server = web_server(app, settings)
                 serve = asyncio.create_task(server.serve(sockets=[bound]))
                 url = f"http://127.0.0.1:{bound.getsockname()[1]}"
@@ -138,6 +146,7 @@ async def running(dsn: str, *, settings: Settings | None = None, set_up: bool = 
                     await connections.stop()
                     await _end(server, serve)
                     await supervisor.close()
+                    await dedicated.stop()
     finally:
         cheap.stop()
         bound.close()

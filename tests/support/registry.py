@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from domain import architecture
 from domain.access import Scope
 from domain.architecture import Architecture
-from domain.endpoints import EndpointOperator, Endpoints, Predictor
+from domain.endpoints import EndpointOperator, Endpoints, Listeners, PortRange, Predictor, Room
 from domain.models import (
     BlobCollector,
     ModelFiles,
@@ -65,13 +65,14 @@ class InProcess:
         self.submissions: list[int] = []
         self.gate: asyncio.Event | None = None
         self.refuse: str | None = None
+        self.refused: set[str] = set()
         self.queue: asyncio.Queue[ReplicaEvent] = asyncio.Queue()
 
     async def deploy(self, spec: ReplicaSet) -> WarmUp:
         self.deployed.append(spec)
         if self.gate is not None:
             await self.gate.wait()
-        if self.refuse is not None:
+        if self.refuse is not None and spec.version_id in (self.refused or {spec.version_id}):
             raise ReplicaFailed(self.refuse, stderr=("Traceback", "ValueError: broken"))
         data = Path(spec.weights_path).read_bytes()
         header = 8 + int.from_bytes(data[:8], "little")
@@ -94,6 +95,8 @@ class InProcess:
         deadline: float | None = None,
         outputs: Sequence[str] | None = None,
     ) -> PredictionResult:
+        if (endpoint_id, version_id) in self.failed:
+            raise ReplicaFailed("its replicas kept dying")
         if (endpoint_id, version_id) not in self.sets:
             raise NotServing("this version is not being served")
         rows = inputs["x"]
@@ -142,6 +145,8 @@ class Registry:
         host: str = "here",
         cores: int = 2,
         most: int = 10,
+        ports: tuple[int, int] = (8100, 8101),
+        listeners: Listeners | None = None,
         upload_limit: int = 1 << 20,
         quotas: Quotas | None = None,
         idle: timedelta = timedelta(hours=1),
@@ -182,7 +187,12 @@ class Registry:
             models=self.models, files=PostgresFiles(database, self.quotas), blobs=self.blobs, clock=self.clock
         )
         self.operator = EndpointOperator(
-            hosting=self.endpoint_rows, backend=self.backend, blobs=self.blobs, clock=self.clock, host=host
+            hosting=self.endpoint_rows,
+            backend=self.backend,
+            blobs=self.blobs,
+            clock=self.clock,
+            host=host,
+            listeners=listeners,
         )
         self.endpoints = Endpoints(
             endpoints=self.endpoint_rows,
@@ -191,7 +201,7 @@ class Registry:
             predictor=Predictor(endpoints=self.endpoint_rows, operator=self.operator, backend=self.backend),
             clock=self.clock,
             cores=cores,
-            most=most,
+            room=Room(most, PortRange(*ports, lambda _: True)),
         )
 
     @asynccontextmanager

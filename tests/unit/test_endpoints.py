@@ -52,7 +52,9 @@ def test_replicas_that_follow_every_change_end_steady(changes: list[str], loads:
             case "restart":
                 endpoint = life.restarted(endpoint, now=NOW)
             case "crash":
-                endpoint = life.crashed(endpoint, version_id=endpoint.traffic[0].version_id, reason="died", now=NOW)
+                endpoint = life.crashed(
+                    endpoint, host="here", version_id=endpoint.traffic[0].version_id, reason="died", now=NOW
+                )
             case _:
                 endpoint = _to(f"ver_{change}")(endpoint)
         assert endpoint.pending is None or endpoint.status is EndpointStatus.RUNNING
@@ -66,7 +68,7 @@ def test_replicas_that_follow_every_change_end_steady(changes: list[str], loads:
             endpoint = life.drained(endpoint, generation=generation, now=NOW)
         elif endpoint.status is EndpointStatus.STARTING or endpoint.pending is not None:
             endpoint = (
-                life.loaded(endpoint, generation=generation, deployment=target, now=NOW)
+                life.loaded(endpoint, generation=generation, deployment=target, failures={}, now=NOW)
                 if loads
                 else life.failed(endpoint, generation=generation, reason="no", serving=True, now=NOW)
             )
@@ -77,9 +79,9 @@ def test_replicas_that_follow_every_change_end_steady(changes: list[str], loads:
 def test_an_overtaken_outcome_is_ignored() -> None:
     starting = _endpoint(EndpointStatus.STARTING)
     stopped = life.stop(starting, host="here", now=NOW)
-    deployment = Deployment("ver_1", 1, CONFIG)
+    deployment = Deployment((EndpointTraffic("ver_1", 100),), 1, CONFIG)
     old = starting.generation
-    assert life.loaded(stopped, generation=old, deployment=deployment, now=NOW) is stopped
+    assert life.loaded(stopped, generation=old, deployment=deployment, failures={}, now=NOW) is stopped
     assert life.failed(stopped, generation=old, reason="x", serving=False, now=NOW) is stopped
     again = life.start(stopped, host="here", now=NOW)
     assert life.drained(again, generation=stopped.generation, now=NOW) is again
@@ -88,7 +90,7 @@ def test_an_overtaken_outcome_is_ignored() -> None:
 def test_going_back_before_the_switch_cancels_it() -> None:
     running = _endpoint(EndpointStatus.RUNNING)
     switching = _to("ver_2")(running)
-    assert switching.pending == Deployment("ver_2", 1, replace(CONFIG, threads=4))
+    assert switching.pending == Deployment((EndpointTraffic("ver_2", 100),), 1, replace(CONFIG, threads=3))
     back = life.change(switching, host="here", now=NOW, cores=1, version_id="ver_1")
     assert (back.pending, back.status_reason) == (None, None)
     assert back.generation > switching.generation

@@ -328,7 +328,6 @@ def test_served_part_leaves_no_trace_of_what_is_planned() -> None:
     assert "x-planned" not in json.dumps(served)
     assert "/api/notebooks" not in served["paths"]
     assert "Notebook" not in served["components"]["schemas"]
-    assert "port" not in served["components"]["schemas"]["EndpointCreate"]["properties"]
     assert "notebooks" not in {tag["name"] for tag in served["tags"]}
     assert served_part(served) == served
 

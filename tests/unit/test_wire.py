@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from domain.serving import threads_for
 from domain.tensors import DType
 from serving import control, cores, wire
 
@@ -161,5 +162,5 @@ def test_cores_respect_the_quota(tmp_path: Path, files: dict[str, str], most: in
 
 
 def test_threads_are_shared_out() -> None:
-    assert [cores.threads_for(replicas, 4) for replicas in (1, 2, 3, 4, 8)] == [3, 2, 1, 1, 1]
-    assert cores.threads_for(1, 1) == 1
+    assert [threads_for(replicas, 4) for replicas in (1, 2, 3, 4, 8)] == [3, 2, 1, 1, 1]
+    assert threads_for(1, 1) == 1

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from domain.control import BackgroundTask, DatabaseKind, HostStatus
-from domain.endpoints import EndpointConfig, Route
+from domain.endpoints import EndpointConfig, Route, RoutedVersion
 from domain.figures import (
     DamagedRun,
     Distribution,
@@ -44,7 +44,7 @@ TO_WORKER: list[messages.ToWorker] = [
     messages.Welcome({"server": {"port": 1}}, "dsn", "1", "host", DatabaseKind.BUNDLED, STATUS.started_at),
     messages.SetChanged(SharedSet("s", "e", "v", "{}", ServingConfig(), (SharedReplica(0, "/x.sock"),), "why", ("a",))),
     messages.SetWithdrawn("s"),
-    messages.RouteOpened(Route("e", "w", "n", "v", 3, (SPEC,), (SPEC,), EndpointConfig(), 9)),
+    messages.RouteOpened(Route("e", "w", "n", (RoutedVersion("v", 3, 100, (SPEC,), (SPEC,)),), EndpointConfig(), 9)),
     messages.RouteClosed("e"),
     messages.Status(4, STATUS),
     messages.Figures(6, (FIGURES, FIGURES)),

@@ -129,6 +129,22 @@ async def _graph(product: Product) -> None:
     served = nested["model"]["versions"]["nodes"][1]["endpoints"]["nodes"][0]
     assert (served["name"], served["status"]) == ("e", "RUNNING")
     assert served["traffic"][0]["version"]["inputs"] == [{"name": "x", "dtype": "float32", "shape": [-1, 4]}]
+    await _reports(product)
+
+
+async def _reports(product: Product) -> None:
+    """What loading cost, in graph and REST alike."""
+    shown = await product.graphql(
+        '{ endpoint(name: "e") { warmUps { version { version } loadMs batchOneMs batchMaxMs maxBatchRows'
+        " residentBytes privateBytes deviceBytes threads device measuredAt } } }"
+    )
+    (graph,) = shown["endpoint"]["warmUps"]
+    (rest,) = (await product.rest("GET", "/api/inference/endpoints/e")).json()["warm_ups"]
+    assert graph["version"] == {"version": 1}
+    assert (graph["device"], graph["deviceBytes"], graph["maxBatchRows"]) == ("cpu", 0, 64)
+    assert min(graph["loadMs"], graph["batchOneMs"], graph["batchMaxMs"], graph["privateBytes"]) > 0
+    for name, other in (("loadMs", "load_ms"), ("residentBytes", "resident_bytes"), ("measuredAt", "measured_at")):
+        assert graph[name] == rest[other]
 
 
 async def _swap_and_crash(product: Product, endpoint_id: str) -> None:

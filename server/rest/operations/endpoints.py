@@ -18,6 +18,9 @@ from server.rest.structs.inference import (
     PredictResponse,
 )
 
+STICKY = "X-Axonml-Sticky"
+VERSION = "X-Axonml-Version"
+
 _ENDPOINT = json_answer(Endpoint, "The endpoint as it is now.")
 
 ENDPOINT_LIST = Operation(
@@ -61,7 +64,10 @@ ENDPOINT_UPDATE = Operation(
     operation_id="endpointUpdate",
     tag="inference",
     summary="Change an endpoint",
-    description="Changes what the body names and keeps the rest. A running endpoint switches over without a gap.",
+    description=(
+        "Changes what the body names and keeps the rest. A running endpoint switches over without a gap; what cannot be"
+        " loaded leaves it as it was, and `status_reason` says why."
+    ),
     params=(ENDPOINT, WAIT),
     request=json_body(EndpointPatch, "The changes."),
     answers={200: _ENDPOINT},
@@ -111,9 +117,23 @@ PREDICT = Operation(
         " rows by name); `instances` answers `predictions`. An endpoint that does not run is UNAVAILABLE, a full queue"
         " OVERLOADED."
     ),
-    params=(Param("name", Annotated[str, Meta(min_length=1, max_length=128)], "Name or id of the endpoint.", "path"),),
+    params=(
+        Param("name", Annotated[str, Meta(min_length=1, max_length=128)], "Name or id of the endpoint.", "path"),
+        Param(
+            STICKY,
+            Annotated[str, Meta(min_length=1, max_length=256)],
+            "The same text meets the same version while the shares stay.",
+            "header",
+        ),
+    ),
     request=json_body(PredictRequest, "The rows."),
-    answers={200: Answer("The predictions.", {JSON: OneOf((PredictResponse, Predictions))})},
+    answers={
+        200: Answer(
+            "The predictions.",
+            {JSON: OneOf((PredictResponse, Predictions))},
+            {VERSION: "Number of the version that computed this."},
+        )
+    },
     errors=(504,),
 )
 

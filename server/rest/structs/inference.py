@@ -10,6 +10,9 @@ from msgspec import UNSET, Meta, UnsetType
 from server.rest.structs.common import AnswerBody, DateTime, NextCursor, Reference, RequestBody, Slug, Total
 
 Replicas = Annotated[int, Meta(ge=1, le=64)]
+Weight = Annotated[int, Meta(ge=0, le=100)]
+Share = Annotated[int, Meta(ge=1, le=100)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 
 class EndpointStatus(StrEnum):
@@ -29,6 +32,7 @@ class EndpointTraffic(AnswerBody, kw_only=True):
     model_name: Annotated[str | None, Meta(description="Name of its model; null when it is gone.")]
     version: Annotated[int | None, Meta(description="Its number; null when it is gone.")]
     weight: Annotated[int, Meta(description="Share of the requests in percent; the weights add up to 100.")]
+    failure: Annotated[str | None, Meta(description="Why it takes no requests at present; null while it does.")]
 
 
 class EndpointConfig(AnswerBody, kw_only=True):
@@ -40,6 +44,10 @@ class EndpointConfig(AnswerBody, kw_only=True):
     timeout_ms: Annotated[int, Meta(description="How long a prediction may take in all.")]
     threads: Annotated[int, Meta(description="Compute threads per replica.")]
     drain_timeout_seconds: Annotated[int, Meta(description="Longest time to finish accepted requests when stopping.")]
+    max_memory_bytes: Annotated[int, Meta(description="Most memory of one replica, in bytes; 0: no limit.")]
+    device: Annotated[str, Meta(description="Where it computes: `cpu`, `cuda:0`, or `cuda` for all GPUs in turn.")]
+    force: Annotated[bool, Meta(description="Whether replicas times threads may be more than the cores.")]
+    port: Annotated[int | None, Meta(description="The port of its own that it asks for while it runs; 0: any.")]
 
 
 class EndpointConfigInput(RequestBody, kw_only=True):
@@ -65,6 +73,33 @@ class EndpointConfigInput(RequestBody, kw_only=True):
         Annotated[int, Meta(ge=0, le=600)] | UnsetType,
         Meta(description="Longest time to finish accepted requests when stopping."),
     ] = UNSET
+    max_memory_bytes: Annotated[
+        Annotated[int, Meta(ge=0, le=2**53 - 1)] | UnsetType,
+        Meta(description="Most memory of one replica, in bytes; one that holds more is replaced. 0: no limit."),
+    ] = UNSET
+    device: Annotated[
+        Annotated[str, Meta(pattern="^(cpu|cuda(:[0-9]{1,2})?)$")] | UnsetType,
+        Meta(description="Where it computes: `cpu`, `cuda:0`, or `cuda` for all GPUs in turn."),
+    ] = UNSET
+    force: Annotated[
+        bool | UnsetType, Meta(description="True allows more replicas times threads than the server has cores.")
+    ] = UNSET
+
+
+class EndpointWarmUp(AnswerBody, kw_only=True):
+    """What loading a version cost, in the slowest of its replicas; bytes are those of one replica."""
+
+    version_id: Annotated[str, Meta(description="The version (`ver_…`).")]
+    load_ms: Annotated[float, Meta(description="Milliseconds to build the model and map its weights.")]
+    batch_one_ms: Annotated[float, Meta(description="Median milliseconds of a forward pass of one row.")]
+    batch_max_ms: Annotated[float, Meta(description="Median milliseconds of one of `max_batch_rows` rows.")]
+    max_batch_rows: Annotated[int, Meta(description="The rows of the largest batch that was measured.")]
+    resident_bytes: Annotated[int, Meta(description="Memory, with pages that replicas share.")]
+    private_bytes: Annotated[int, Meta(description="Memory that no other process shares.")]
+    device_bytes: Annotated[int, Meta(description="Memory of its GPU; 0 on a CPU.")]
+    threads: Annotated[int, Meta(description="Compute threads.")]
+    device: Annotated[str, Meta(description="Where it computed.")]
+    measured_at: Annotated[DateTime, Meta(description="When it was measured.")]
 
 
 class Endpoint(AnswerBody, kw_only=True):
@@ -80,7 +115,9 @@ class Endpoint(AnswerBody, kw_only=True):
     traffic: Annotated[list[EndpointTraffic], Meta(description="Versions and their shares.")]
     replicas: Annotated[int, Meta(description="Copies of each version.")]
     config: Annotated[EndpointConfig, Meta(description="How it batches, queues and computes.")]
+    warm_ups: Annotated[list[EndpointWarmUp], Meta(description="What loading the versions behind it cost last.")]
     port: Annotated[int | None, Meta(description="Its own TCP port; null: the server's only.")]
+    host: Annotated[str | None, Meta(description="The server at work for it; null while none is.")]
     user_id: Annotated[str, Meta(description="Who made it (`usr_…`).")]
     created_at: Annotated[DateTime, Meta(description="When it was made.")]
     updated_at: Annotated[DateTime, Meta(description="When its settings or traffic last changed.")]
@@ -101,6 +138,9 @@ class EndpointCreate(RequestBody, kw_only=True):
     model_version_id: Annotated[Reference, Meta(description="The version that takes its requests (`ver_…`).")]
     replicas: Annotated[Replicas, Meta(description="Copies of the model.")] = 1
     config: Annotated[EndpointConfigInput | None, Meta(description="Settings that differ from the defaults.")] = None
+    port: Annotated[
+        Port | None, Meta(description="A port of its own from the configured range while it runs; 0: any; null: none.")
+    ] = None
     start: Annotated[bool, Meta(description="True starts it at once.")] = False
 
 
@@ -108,6 +148,17 @@ class EndpointPatch(RequestBody, kw_only=True):
     """Changes to an endpoint. What is left out stays. A running endpoint switches over without a gap."""
 
     model_version_id: Annotated[Reference | UnsetType, Meta(description="The version to serve instead.")] = UNSET
+    weight: Annotated[
+        Weight | UnsetType,
+        Meta(description="Its share in percent, the others keeping their proportions; left out: 100; 0: none."),
+    ] = UNSET
+    traffic: Annotated[
+        dict[str, Share] | UnsetType, Meta(description="Share in percent by version id; they add up to 100.")
+    ] = UNSET
+    port: Annotated[
+        Port | UnsetType | None,
+        Meta(description="A port of its own from the configured range while it runs; 0: any; null: none."),
+    ] = UNSET
     replicas: Annotated[Replicas | UnsetType, Meta(description="Copies of the model.")] = UNSET
     config: Annotated[EndpointConfigInput | UnsetType, Meta(description="Settings to change.")] = UNSET
 
@@ -124,6 +175,10 @@ class PredictRequest(RequestBody, kw_only=True):
     ] = UNSET
     timeout_ms: Annotated[
         Annotated[int, Meta(ge=1, le=600_000)] | None, Meta(description="Deadline; left out: that of the endpoint.")
+    ] = None
+    id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=256)] | None,
+        Meta(description="The same id meets the same version while the shares stay; `X-Axonml-Sticky` comes first."),
     ] = None
 
 

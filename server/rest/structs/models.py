@@ -20,7 +20,7 @@ from server.rest.structs.common import (
     Title,
     Total,
 )
-from server.rest.structs.inference import EndpointConfigInput, Replicas
+from server.rest.structs.inference import EndpointConfigInput, Replicas, Weight
 
 
 class ModelVersionStatus(StrEnum):
@@ -195,6 +195,10 @@ class Deploy(RequestBody, kw_only=True):
         Slug,
         Meta(description="Name of the endpoint; made when missing, switched over without a gap when not."),
     ]
+    weight: Annotated[
+        Weight | None,
+        Meta(description="Its share in percent, the others keeping their proportions; left out: 100; 0: none."),
+    ] = None
     replicas: Annotated[Replicas | None, Meta(description="Copies of the model; left out: as before, or 1.")] = None
     config: Annotated[
         EndpointConfigInput | None,
