@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Final, Protocol, TypeVar
 
 from domain.endpoints.entities import EndpointTraffic
@@ -42,8 +42,8 @@ def choose(versions: Sequence[W], endpoint_id: str, key: str) -> W:
 
 
 def _drawn(version: Weighted, endpoint_id: str, key: str) -> float:
-    salt = blake2b(f"{endpoint_id} {version.version_id}".encode(), digest_size=16).digest()
-    digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=salt).digest()
+    chosen_by = f"{endpoint_id} {version.version_id} {key}"
+    digest = sha256(chosen_by.encode("utf-8", "surrogatepass")).digest()[:8]
     uniform = ((int.from_bytes(digest) >> (64 - _BITS)) + 0.5) / 2**_BITS
     return version.weight / -math.log(uniform)
 

@@ -30,7 +30,9 @@ EACH = int(os.environ.get("PYTEST_GARBAGE_EACH", "2"))
 SEED = int(os.environ.get("PYTEST_GARBAGE_SEED", "20261121"))
 CODES = frozenset(HTTP_STATUS) - {INTERNAL}
 # These rows change by being used: the time of the last use, wrong guesses, and what was answered to whom.
-LEDGERS = frozenset({"sessions", "api_keys", "users", "attempts", "client_tokens", "audit_events", "aerich"})
+LEDGERS = frozenset(
+    {"sessions", "api_keys", "users", "attempts", "client_tokens", "audit_events", "aerich", "serving_hosts"}
+)
 
 
 @dataclass

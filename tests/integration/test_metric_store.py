@@ -32,7 +32,7 @@ NOW = round(START.timestamp() * 1000)
 # One busy connection of the pool, now and then.
 _KILL_ONE = """
     SELECT pg_terminate_backend(pid) FROM (
-        SELECT pid, pg_sleep(0.1) FROM pg_stat_activity
+        SELECT pid, pg_sleep(0.02) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'axonml' AND state <> 'idle' LIMIT 1
     ) busy
 """
@@ -316,8 +316,9 @@ async def test_connections_killed_under_writers_lose_and_repeat_nothing(
                     continue
             acknowledged += 1
 
+    killer = await asyncpg.connect(database_url)
+
     async def kill() -> int:
-        killer = await asyncpg.connect(database_url)
         killed = 0
         try:
             while writing:
