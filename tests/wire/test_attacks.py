@@ -19,6 +19,7 @@ from server.protocol import HEAD_BYTES
 from server.settings import LimitsSettings, Settings
 from tests.support.attacks import ENDPOINT, MODEL, RUN, World
 from tests.support.product import PASSWORD, Product, running
+from tests.support.raw import answer_to
 from tests.support.registry import weights_file
 
 BLINK = 3.0
@@ -195,25 +196,6 @@ async def test_compressed_bombs_are_refused_at_once(
     assert (answer.status_code, answer.json()["error"]["code"]) in ((413, "PAYLOAD_TOO_LARGE"), (400, "BAD_USER_INPUT"))
 
 
-async def _answer(product: Product, *parts: bytes) -> bytes:
-    """What the server says to these bytes, until it closes the connection."""
-    host, port = product.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-    except ConnectionError:
-        pass  # it has hung up, which is an answer too
-    try:
-        async with asyncio.timeout(10):
-            return await reader.read()
-    except ConnectionError:
-        return b""
-    finally:
-        writer.close()
-
-
 _START = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
 
 
@@ -228,17 +210,17 @@ _START = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
     ids=["one endless header", "many headers", "one large header", "a long address"],
 )
 async def test_the_head_of_a_request_is_bounded(product: Product, parts: tuple[bytes, ...]) -> None:
-    said = await _answer(product, *parts)
+    said = await answer_to(product.url, *parts)
     assert said == b"" or said.split()[1] in (b"400", b"431"), said[:200]
     if b" 400 " in said:
         assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["code"] == "BAD_USER_INPUT"
-    assert b" 200 " in await _answer(product, _START, b"\r\n")
+    assert b" 200 " in await answer_to(product.url, _START, b"\r\n")
 
 
 async def test_a_head_that_never_comes_holds_no_connection(database_url: str) -> None:
     async with running(database_url, settings=Settings(limits=LimitsSettings(receive_seconds=0.2))) as product:
-        assert await _answer(product) == b""
-        assert await _answer(product, _START) == b""
+        assert await answer_to(product.url) == b""
+        assert await answer_to(product.url, _START) == b""
 
 
 async def test_trailers_are_no_headers(product: Product) -> None:
@@ -247,7 +229,7 @@ async def test_trailers_are_no_headers(product: Product) -> None:
         b"Transfer-Encoding: chunked\r\n\r\n1b\r\n" + b'{"query":"{viewer{email}}"}' + b"\r\n0\r\n"
         b"Authorization: Bearer " + product.token.encode() + b"\r\n\r\n"
     )
-    said = await _answer(product, forged)
+    said = await answer_to(product.url, forged)
     assert b"UNAUTHENTICATED" in said
     assert b"ada@" not in said
 
